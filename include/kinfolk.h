@@ -1,0 +1,8 @@
+/* Kinfolk: multiprocessing for C. Includes every public header of the library. */
+#ifndef KINFOLK_H
+#define KINFOLK_H
+
+#include <kinfolk/base.h>
+#include <kinfolk/memory.h>
+
+#endif

@@ -1,0 +1,112 @@
+/*
+ * The contract with the operating system: every system call of the library is behind one of
+ * these. Layer: os.
+ *
+ * Functions return >= 0 or -errno; errno is not part of the contract. None of them allocates from
+ * the C heap unless it says so, so that they may be called in a forked child of a threaded parent.
+ */
+#ifndef KIN_OS_OS_H
+#define KIN_OS_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/atomic.h"
+
+/* --- clock.c: monotonic nanoseconds ------------------------------------------------------- */
+
+#define KIN__NEVER INT64_MAX
+
+int64_t kin__clock_now(void);
+
+/* The absolute deadline of a public timeout_ns: KIN__NEVER for KIN_FOREVER (and any negative). */
+int64_t kin__clock_deadline(int64_t timeout_ns);
+
+/* --- futex.c: sleeping on shared words ---------------------------------------------------- */
+
+struct kin__futex_pair {
+    kin__a32 *word;
+    uint32_t seen;
+};
+
+/*
+ * Sleeps while *word == seen, at most until the absolute deadline. Returns 0 when woken (also
+ * spuriously, or at once because the word differs), -ETIMEDOUT, or -EINTR.
+ */
+int kin__futex_wait(kin__a32 *word, uint32_t seen, int64_t deadline);
+
+/*
+ * The same on up to 128 words at once. Where the kernel or a filter refuses futex_waitv (ENOSYS,
+ * EPERM), sleeps on the first word only, for at most 10 ms, and returns 0.
+ */
+int kin__futex_wait_many(const struct kin__futex_pair *pairs, unsigned count, int64_t deadline);
+
+/* Forces the path without futex_waitv, for tests. */
+void kin__futex_refuse_waitv(bool refuse);
+
+/* Wakes up to `count` sleepers; returns how many were woken. */
+int kin__futex_wake(kin__a32 *word, int count);
+
+/* --- memory.c: anonymous files and mappings ----------------------------------------------- */
+
+/* An anonymous file of `size` bytes, close-on-exec, sealed against shrinking. Returns the fd. */
+int kin__memfd_create(const char *name, uint64_t size);
+
+/* Allocates the file's pages in [offset, offset + length) and grows it to their end. */
+int kin__file_grow(int fd, uint64_t offset, uint64_t length);
+
+int64_t kin__file_size(int fd);
+
+/*
+ * Maps `size` bytes of the file, shared, kept out of core dumps. `hint` NULL: anywhere. `exact`:
+ * at the hint or -EADDRINUSE; otherwise the hint is a wish.
+ */
+int kin__map_shared(int fd, uint64_t size, void *hint, bool exact, void **ret_address);
+void kin__unmap(void *address, uint64_t size);
+
+/* A private zero page that is zero again in every forked child (MADV_WIPEONFORK). */
+int kin__map_wipe_on_fork(size_t size, void **ret_address);
+
+/* Bytes that a growing arena may still take: the lesser of MemAvailable and what the memory
+ * cgroup leaves; UINT64_MAX if neither can be read. */
+uint64_t kin__memory_available(void);
+
+/* The lesser of a quarter of MemAvailable, half of the cgroup's limit and a quarter of RLIMIT_AS. */
+uint64_t kin__memory_default_quota(void);
+
+int kin__random(void *buffer, size_t size);
+
+/* --- proc.c: processes -------------------------------------------------------------------- */
+
+int32_t kin__pid(void);
+int32_t kin__tid(void);
+
+/* A close-on-exec pidfd. */
+int kin__pidfd_open(int32_t pid);
+
+/* Start time in clock ticks since boot (field 22 of /proc/PID/stat): with the pid, names a process
+ * for good. */
+int kin__process_start_time(int32_t pid, uint64_t *ret_ticks);
+
+/* The id of the caller's PID namespace. */
+uint64_t kin__pid_namespace(void);
+
+enum kin__life {
+    KIN__LIFE_GONE,    /* exited, even if not yet reaped, or the pid is another process's */
+    KIN__LIFE_RUNNING, /* alive, with the image that maps `inode` */
+    KIN__LIFE_OTHER_IMAGE, /* alive, but it has executed another program */
+    KIN__LIFE_UNSURE,  /* alive, and its mappings cannot be read */
+};
+
+/*
+ * What became of the process that had this pid and start time. `inode` (0: do not look) is the
+ * file that its image must still map.
+ */
+enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inode);
+
+/* The inode number of an open file, or 0. */
+uint64_t kin__file_inode(int fd);
+
+#endif

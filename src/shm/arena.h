@@ -1,0 +1,50 @@
+/*
+ * Blocks of shared memory: allocation that a kill at any instruction leaves consistent.
+ * Layer: shm. Protocol: docs/design/arena.md.
+ */
+#ifndef KIN_SHM_ARENA_H
+#define KIN_SHM_ARENA_H
+
+#include "shm/slot.h"
+
+/* Lays the heap out in a new arena whose head and tables are zero. */
+int kin__arena_init(void);
+
+/*
+ * Allocates at least `size` bytes, aligned to 64, not zeroed. The block is on `lease` from the
+ * instruction that takes it: if this process dies before the lease is dropped, it is freed again.
+ * KIN_EQUOTA when the quota or the machine's memory is spent (after a sweep), -EINVAL for 0.
+ */
+int kin__block_alloc(uint64_t size, kin__lease *lease, uint64_t *ret_offset);
+
+/* Frees a live block. -EINVAL if the offset is not the start of one (nothing is changed then). */
+int kin__block_free(uint64_t offset);
+
+/* Usable bytes of the live block that starts at the offset, 0 if none does. */
+uint64_t kin__block_size(uint64_t offset);
+
+/* The live block that contains the offset: its start and usable size; false if none does. */
+bool kin__block_find(uint64_t offset, uint64_t *ret_start, uint64_t *ret_size);
+
+/* The block's current generation, for kin__lease_value; 0 if it is not live. */
+uint64_t kin__block_generation(uint64_t offset);
+
+/* Puts an already live block on a lease of ours (its receiver does, before it becomes ours). */
+int kin__lease_hold(kin__lease *lease, uint64_t offset);
+
+/* For the sweeper: frees the block that a dead process's lease names, if it is still that one. */
+void kin__block_free_leased(uint64_t lease_value);
+
+/*
+ * Object memory: type-stable, in slabs that are never freed, each block beginning with a robust
+ * mutex that was initialised once. Zero but for the mutex and the struct kin__object head is what
+ * the caller makes of it: contents are undefined. For object.c only.
+ */
+int kin__object_block_alloc(uint64_t size, uint64_t *ret_offset);
+void kin__object_block_free(uint64_t offset);
+
+/* Calls `visit` for every object block that is not free, with its offset. Takes no lock: callers
+ * hold the `objects` lock, under which object blocks come and go. */
+void kin__object_block_each(void (*visit)(uint64_t offset, void *arg), void *arg);
+
+#endif
