@@ -3,6 +3,8 @@
 #define KINFOLK_H
 
 #include <kinfolk/base.h>
+#include <kinfolk/cpu.h>
 #include <kinfolk/memory.h>
+#include <kinfolk/placement.h>
 
 #endif

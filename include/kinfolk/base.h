@@ -63,7 +63,11 @@ extern "C" {
     X(KIN_EADDRESS, -10022, "the arena's address range is taken in this process")                  \
     X(KIN_ENOTFOUND, -10023, "no such key, name or element")                                       \
     X(KIN_EROLE, -10024, "no worker of the pool has the role that the task names")                 \
-    X(KIN_ESTATE, -10025, "the object is in a state that does not allow the call")
+    X(KIN_ESTATE, -10025, "the object is in a state that does not allow the call")                 \
+    X(KIN_ENOCPU, -10026, "a role lists a CPU that may not be used, or too few CPUs are left for it") \
+    X(KIN_EROLESHARED, -10027, "two roles list the same CPU")                                      \
+    X(KIN_EBOOTCPU, -10028,                                                                        \
+      "the boot CPU has a role, may not be used, or none is left for it")
 
 enum kin_error {
 #define KIN__X(name, value, text) name = value,
