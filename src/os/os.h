@@ -101,10 +101,16 @@ enum kin__life {
 };
 
 /*
- * What became of the process that had this pid and start time. `inode` (0: do not look) is the
- * file that its image must still map.
+ * What became of the process that had this pid and start time (0: not known). `inode` (0: do not
+ * look) is the file that its image must still map.
  */
 enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inode);
+
+/*
+ * Whether any process that `known` does not know maps the inode: 1, 0, or -errno if that cannot be
+ * told (a process's mappings cannot be read). Looks through /proc; slow.
+ */
+int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *arg), void *arg);
 
 /* The inode number of an open file, or 0. */
 uint64_t kin__file_inode(int fd);

@@ -1,6 +1,7 @@
 /* Processes as the kernel shows them. Layer: os. */
 #include "os/os.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -118,7 +119,7 @@ enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inod
     uint64_t now;
     if (ready > 0) {
         life = KIN__LIFE_GONE;
-    } else if (kin__process_start_time(pid, &now) == 0 && now != start_time) {
+    } else if (start_time != 0 && kin__process_start_time(pid, &now) == 0 && now != start_time) {
         life = KIN__LIFE_GONE;
     } else if (inode != 0) {
         int mapped = maps_inode(pid, inode);
@@ -127,4 +128,32 @@ enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inod
     }
     close(fd);
     return life;
+}
+
+int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *arg), void *arg)
+{
+    DIR *proc = opendir("/proc");
+    if (proc == NULL) {
+        return -errno;
+    }
+    int found = 0;
+    struct dirent *entry;
+    while (found == 0 && (entry = readdir(proc)) != NULL) {
+        int32_t pid = (int32_t)strtol(entry->d_name, NULL, 10);
+        if (pid <= 0 || known(pid, arg)) {
+            continue;
+        }
+        struct stat st;
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d", (int)pid);
+        if (stat(path, &st) < 0 || st.st_uid != geteuid()) {
+            continue; /* gone, or another user's, who cannot be of the family */
+        }
+        found = maps_inode(pid, inode);
+        if (found == -ENOENT || found == -ESRCH) {
+            found = 0;
+        }
+    }
+    closedir(proc);
+    return found;
 }

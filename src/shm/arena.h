@@ -43,8 +43,17 @@ void kin__block_free_leased(uint64_t lease_value);
 int kin__object_block_alloc(uint64_t size, uint64_t *ret_offset);
 void kin__object_block_free(uint64_t offset);
 
-/* Calls `visit` for every object block that is not free, with its offset. Takes no lock: callers
- * hold the `objects` lock, under which object blocks come and go. */
-void kin__object_block_each(void (*visit)(uint64_t offset, void *arg), void *arg);
+/* Makes `slot` the one that the block's word names: it answers for the block from here on. */
+void kin__object_block_own(uint64_t offset, uint32_t slot);
+
+/* Whether the offset, from an untrusted reference, is that of an object block (free or not). */
+bool kin__object_block_exists(uint64_t offset);
+
+/*
+ * Calls `visit` for every object block that is not free, with its offset and the slot of the
+ * process that allocated it. Takes no lock (slabs are only ever added): blocks that come and go
+ * meanwhile may be visited or not.
+ */
+void kin__object_block_each(void (*visit)(uint64_t offset, uint32_t slot, void *arg), void *arg);
 
 #endif

@@ -66,6 +66,12 @@ int kin__family_reserve(uint32_t *ret_slot, uint32_t *ret_generation);
  */
 void kin__family_watch_fork(uint32_t *ret_slot, uint32_t *ret_generation);
 
+/*
+ * Marks this process's end as an orderly one (as a destructor of the library does at exit): for
+ * children that end by _exit.
+ */
+void kin__family_leave(void);
+
 /* `length` bytes at an offset read from shared memory, or NULL if that is not inside the arena. */
 static inline void *kin__at(uint64_t offset, uint64_t length)
 {

@@ -46,6 +46,7 @@ struct kin__slot {
     kin__a32 pid;              /* 0 in an embryo whose pid nobody has written yet */
     kin__a32 parent;           /* slot of the process that started it, or KIN__NO_SLOT */
     kin__a32 parent_generation;
+    kin__a32 life_ready;       /* 1 once `life` is initialised, which happens once for the memory */
     kin__a32 leaving;          /* 1: it ends in an orderly way; written by the process itself */
     kin__a64 start_time;       /* ticks since boot; with the pid, the process's name for good */
     /* For the process layer (docs/design/process.md). */
@@ -102,6 +103,7 @@ struct kin__head {
     uint64_t data_offset;  /* first byte of the first data unit; a multiple of KIN__UNIT */
     kin__a64 committed;    /* bytes of the file that exist; only grows */
     kin__a64 generation;   /* source of object generations */
+    kin__a32 slots_high;   /* slots below this have been used at some time; only grows */
     pthread_mutex_t sweep __attribute__((aligned(64)));   /* robust; rank: sweep (outermost) */
     pthread_mutex_t objects __attribute__((aligned(64))); /* robust; rank: objects; guards holders */
     kin__a32 deaths __attribute__((aligned(64)));         /* bumped and rung after each sweep */

@@ -104,9 +104,11 @@ void kin__object_fork_unlock(void);
 /* The embryo holds whatever `from` holds. */
 void kin__object_inherit(uint32_t from, uint32_t to);
 
-/* Calls the sweeps of everything that the slot holds, then clears its bits and takes apart what
- * nobody else holds. */
+/* Calls the sweeps of everything that a dead process's slot holds. */
 void kin__object_sweep(uint32_t slot, uint32_t generation, enum kin__end end);
+
+/* Clears the bits of a dead process's slot and takes apart what nobody else holds. */
+void kin__object_forget(uint32_t slot);
 
 /* Live objects, for statistics. */
 uint64_t kin__object_count(void);

@@ -39,6 +39,9 @@ void kin__slot_set_pid(uint32_t slot, uint32_t generation, int32_t pid);
  */
 bool kin__slot_is_gone(uint32_t slot, uint32_t generation);
 
+/* What the kernel says, without regard to the life word. */
+bool kin__slot_kernel_says_gone(uint32_t slot);
+
 /*
  * For waits that depend on another process: the word to sleep on and the value to expect, with the
  * kernel's waiters bit set in it so that the death wakes us. Returns false if the word has already

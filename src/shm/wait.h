@@ -14,6 +14,9 @@
 
 #define KIN__SLICE_NS 100000000
 
+/* What this thread's interrupt function says: 0 to wait on (also without one), or negative. */
+int kin__interrupted(void);
+
 /*
  * Sleeps while *word == seen, for at most a slice, or until `deadline`, or until the process
  * {slot, generation} that the caller depends on dies (KIN__NO_SLOT: none). At the end of a slice
