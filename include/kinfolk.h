@@ -6,5 +6,7 @@
 #include <kinfolk/cpu.h>
 #include <kinfolk/memory.h>
 #include <kinfolk/placement.h>
+#include <kinfolk/future.h>
+#include <kinfolk/pool.h>
 
 #endif
