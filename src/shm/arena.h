@@ -36,9 +36,10 @@ int kin__lease_hold(kin__lease *lease, uint64_t offset);
 void kin__block_free_leased(uint64_t lease_value);
 
 /*
- * Object memory: type-stable, in slabs that are never freed, each block beginning with a robust
+ * Object memory, up to 16 KiB a block: type-stable, in slabs that are never freed, each block beginning with a robust
  * mutex that was initialised once. Zero but for the mutex and the struct kin__object head is what
- * the caller makes of it: contents are undefined. For object.c only.
+ * the caller makes of it: contents are undefined. For object.c only. kin__object_block_alloc may sweep and grow, as
+ * kin__block_alloc does: call both with no internal lock held, but for an object's own mutex.
  */
 int kin__object_block_alloc(uint64_t size, uint64_t *ret_offset);
 void kin__object_block_free(uint64_t offset);
@@ -55,5 +56,8 @@ bool kin__object_block_exists(uint64_t offset);
  * meanwhile may be visited or not.
  */
 void kin__object_block_each(void (*visit)(uint64_t offset, uint32_t slot, void *arg), void *arg);
+
+/* Bytes in live blocks and their number, objects included. */
+int kin__heap_usage(uint64_t *ret_used, uint64_t *ret_blocks);
 
 #endif

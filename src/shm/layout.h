@@ -58,7 +58,8 @@ struct kin__slot {
 
 /*
  * A unit's entry {kind : 8, class : 8, reserved : 16, length in units : 32}. The entries of the
- * first units of runs cover the whole data area without gap or overlap at every instruction.
+ * first units of runs cover the whole data area, data_offset to committed, without gap or overlap
+ * at every instruction.
  */
 enum kin__unit_kind {
     KIN__UNIT_INSIDE, /* not the first of a run */
@@ -77,16 +78,21 @@ enum kin__block_state {
     KIN__BLOCK_LIVE,
 };
 
-/* Caches and counters of the heap, guarded by `lock`, rebuilt from the truth when its owner died. */
+/*
+ * Caches and counters of the heap, guarded by `lock`, rebuilt from the truth when its owner died.
+ * A unit number of 0 means none: unit 0 holds the head.
+ */
 struct kin__heap {
     pthread_mutex_t lock; /* robust; rank: heap */
-    uint64_t end;         /* data area in use: units below this are covered by runs */
+    uint32_t stale;       /* 1: a cache was found wrong; whoever locks next rebuilds them */
+    uint32_t search;      /* unit where the next search for a free run begins (cache) */
+    uint64_t generation;  /* of the youngest block; stored before the block's word */
     uint64_t used;        /* bytes in live blocks (cache) */
     uint64_t blocks;      /* live blocks (cache) */
-    uint32_t search;      /* unit where the next search for a free run begins (cache) */
-    uint32_t data_slabs[KIN__CLASSES];   /* unit of the first slab with a free block, 0: none */
+    kin__a32 all_objects; /* the newest object slab; the slabs are linked, append-only, and read
+                             without the lock */
+    uint32_t data_slabs[KIN__CLASSES];   /* the first slab with a free block */
     uint32_t object_slabs[KIN__CLASSES]; /* the same for objects */
-    uint32_t all_objects; /* unit of the newest object slab; the slabs are linked, append-only */
 };
 
 struct kin__head {
@@ -101,7 +107,8 @@ struct kin__head {
     uint64_t units_offset; /* entries, one uint64 a unit of the whole file */
     uint64_t words_offset; /* block words, the same */
     uint64_t data_offset;  /* first byte of the first data unit; a multiple of KIN__UNIT */
-    kin__a64 committed;    /* bytes of the file that exist; only grows */
+    kin__a64 committed;    /* bytes of the file that exist and that runs cover; only grows, by one
+                              store under the heap lock */
     kin__a64 generation;   /* source of object generations */
     kin__a32 slots_high;   /* slots below this have been used at some time; only grows */
     pthread_mutex_t sweep __attribute__((aligned(64)));   /* robust; rank: sweep (outermost) */
