@@ -115,4 +115,19 @@ int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *a
 /* The inode number of an open file, or 0. */
 uint64_t kin__file_inode(int fd);
 
+/* --- cpu.c: where a thread may run, small files ------------------------------------------- */
+
+/* The calling thread's affinity mask; bits beyond `count` words are dropped, missing ones are 0. */
+int kin__affinity_get(uint64_t *words, unsigned count);
+int kin__affinity_set(const uint64_t *words, unsigned count);
+
+/* The CPU that the calling thread runs on. */
+int kin__cpu_now(void);
+
+/*
+ * Reads a whole text file of less than `size` bytes and ends it with a NUL. Returns its length,
+ * -EFBIG if it is longer, or -errno.
+ */
+int kin__text_read(const char *path, char *text, size_t size);
+
 #endif
