@@ -3,10 +3,12 @@
 #define KINFOLK_H
 
 #include <kinfolk/base.h>
+#include <kinfolk/context.h>
 #include <kinfolk/cpu.h>
+#include <kinfolk/future.h>
 #include <kinfolk/memory.h>
 #include <kinfolk/placement.h>
-#include <kinfolk/future.h>
 #include <kinfolk/pool.h>
+#include <kinfolk/process.h>
 
 #endif
