@@ -101,6 +101,9 @@ int kin__object_attach(const kin_ref *ref, enum kin__type_id type,
 void kin__object_fork_lock(void);
 void kin__object_fork_unlock(void);
 
+/* Whether this process has any handle. */
+bool kin__object_has_handles(void);
+
 /* The embryo holds whatever `from` holds. */
 void kin__object_inherit(uint32_t from, uint32_t to);
 
