@@ -130,4 +130,53 @@ int kin__cpu_now(void);
  */
 int kin__text_read(const char *path, char *text, size_t size);
 
+/* --- child.c: making, watching and ending processes --------------------------------------- */
+
+/* glibc's fork, at-fork handlers included. */
+int32_t kin__fork(void);
+
+/* Ends this process now: no handlers, no flush. */
+_Noreturn void kin__process_end(int code);
+
+/* Kills this process by the signal that nothing can hold up. */
+_Noreturn void kin__process_kill_self(void);
+
+int32_t kin__parent_pid(void);
+
+/* The wait status of a child of ours that has ended: 1, 0 while it runs, or -ECHILD if it is not
+ * ours to wait for or its status is gone. Reaps it. Does not block. */
+int kin__child_reap(int pidfd, int *ret_status);
+
+/* Kills and reaps a child of ours for which there is no pidfd. */
+void kin__child_kill(int32_t pid);
+
+/* -ESRCH once the process has been reaped. */
+int kin__pidfd_signal(int pidfd, int signal_number);
+
+/* Waits until the descriptor is readable or hung up: 1, 0 at the deadline, or -EINTR. */
+int kin__fd_wait(int fd, int64_t deadline);
+
+/* Closes a descriptor; -1 is none. */
+void kin__fd_drop(int fd);
+
+/* 0, or -EBADF. */
+int kin__fd_check(int fd);
+
+/* A descriptor that polls as readable for ever, like a pidfd of a process that has ended. */
+int kin__sentinel_ended(void);
+
+/* A close-on-exec pipe to tie children's lives to: [0] for them, [1] for the process itself. */
+int kin__lifeline_create(int ret_fds[2]);
+
+/*
+ * Ties this process's life to a lifeline, a pipe whose only write end its parent holds: opens a
+ * description of its own on the read end `fd` (left open), on which the kernel sends SIGKILL when
+ * the write end is closed; dies at once if it already is. Returns the new descriptor, close-on-exec.
+ */
+int kin__lifeline_arm(int fd);
+
+/* Asks for SIGKILL when the thread that started this process ends; dies at once if the process is no
+ * longer a child of `parent`. */
+void kin__parent_death_arm(int32_t parent);
+
 #endif
