@@ -3,7 +3,8 @@
  *
  * Loads acquire and stores release unless the name says relaxed; read-modify-writes are seq_cst.
  * There are no stand-alone fences: ThreadSanitizer models none. Where a store must be ordered
- * before a later load (announce, then re-check), one of the two is a read-modify-write.
+ * before a later load (announce, then re-check), one of the two is a read-modify-write, or the
+ * store is one and the load says seq.
  */
 #ifndef KIN_BASE_ATOMIC_H
 #define KIN_BASE_ATOMIC_H
@@ -28,6 +29,10 @@ typedef struct kin__a64 {
     static inline type kin__##name##_load_relaxed(const word *w)                                   \
     {                                                                                              \
         return atomic_load_explicit(&((word *)(uintptr_t)w)->value, memory_order_relaxed);         \
+    }                                                                                              \
+    static inline type kin__##name##_load_seq(const word *w)                                       \
+    {                                                                                              \
+        return atomic_load_explicit(&((word *)(uintptr_t)w)->value, memory_order_seq_cst);         \
     }                                                                                              \
     static inline void kin__##name##_store(word *w, type v)                                        \
     {                                                                                              \

@@ -179,4 +179,26 @@ int kin__lifeline_arm(int fd);
  * longer a child of `parent`. */
 void kin__parent_death_arm(int32_t parent);
 
+/* --- event.c: event descriptors, watching many descriptors, signal masks ------------------ */
+
+/* A non-blocking, close-on-exec eventfd. Readable from a signal until the next drain. */
+int kin__event_create(void);
+void kin__event_signal(int fd);
+void kin__event_drain(int fd);
+void kin__event_close(int fd); /* any descriptor; -1 is none */
+
+/* An epoll descriptor; the tags of the readable descriptors are what wait returns. */
+int kin__watch_create(void);
+int kin__watch_add(int watch, int fd, uint64_t tag);
+void kin__watch_remove(int watch, int fd);
+/* How many tags were stored, 0 at the deadline or when interrupted, or -errno. */
+int kin__watch_wait(int watch, uint64_t *ret_tags, int room, int64_t deadline);
+
+/* The calling thread's signal mask as bits (signal n is bit n - 1): blocks all and tells what it
+ * was; tells; sets. */
+uint64_t kin__signals_block(void);
+uint64_t kin__signals_blocked(void);
+void kin__signals_restore(uint64_t blocked);
+void kin__signal_ignore(int signal_number);
+
 #endif
