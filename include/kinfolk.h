@@ -3,12 +3,15 @@
 #define KINFOLK_H
 
 #include <kinfolk/base.h>
+#include <kinfolk/connection.h>
 #include <kinfolk/context.h>
 #include <kinfolk/cpu.h>
 #include <kinfolk/future.h>
 #include <kinfolk/memory.h>
+#include <kinfolk/pipe.h>
 #include <kinfolk/placement.h>
 #include <kinfolk/pool.h>
 #include <kinfolk/process.h>
+#include <kinfolk/wait.h>
 
 #endif

@@ -67,7 +67,9 @@ extern "C" {
     X(KIN_ENOCPU, -10026, "a role lists a CPU that may not be used, or too few CPUs are left for it") \
     X(KIN_EROLESHARED, -10027, "two roles list the same CPU")                                      \
     X(KIN_EBOOTCPU, -10028,                                                                        \
-      "the boot CPU has a role, may not be used, or none is left for it")
+      "the boot CPU has a role, may not be used, or none is left for it")                           \
+    X(KIN_ETORN, -10040,                                                                           \
+      "a message was cut off in the middle: this direction of the connection can carry no more")
 
 enum kin_error {
 #define KIN__X(name, value, text) name = value,

@@ -78,6 +78,70 @@ uint64_t kin__memory_default_quota(void);
 
 int kin__random(void *buffer, size_t size);
 
+/* --- stream.c: byte streams and descriptors ------------------------------------------------ */
+
+struct iovec;
+struct pollfd;
+
+enum kin__fd_kind {
+    KIN__FD_PIPE,
+    KIN__FD_UNIX,   /* AF_UNIX stream: passes descriptors, small writes are whole */
+    KIN__FD_SOCKET, /* another stream socket */
+    KIN__FD_OTHER,  /* a device, a file, ... */
+};
+
+struct kin__fd_info {
+    enum kin__fd_kind kind;
+    bool readable; /* by its access mode */
+    bool writable;
+};
+int kin__fd_probe(int fd, struct kin__fd_info *ret_info);
+
+/* Bytes that a write of this kind takes whole or not at all, whoever else writes; 0: none. */
+size_t kin__fd_whole(enum kin__fd_kind kind);
+
+/* Close-on-exec pairs: a pipe {read end, write end}, or two connected AF_UNIX stream sockets. */
+int kin__pipe_create(int ret_fds[2]);
+int kin__socketpair_create(int ret_fds[2]);
+int kin__fd_close(int fd);
+int kin__fd_set_cloexec(int fd);
+/* Bytes that the kernel is to hold of what was written and not read, in each direction. */
+int kin__stream_set_capacity(const int fds[2], bool sockets, size_t capacity);
+
+/*
+ * Read and write without blocking, whatever the descriptor's own mode, and without SIGPIPE:
+ * bytes moved, 0 at the end of the stream (read), -EAGAIN when nothing can be moved now. Where the
+ * kernel cannot do that on a pipe (before 6.5, or 6.18 for writing), they look first with poll and
+ * move at most PIPE_BUF at a time; then a foreign process that uses the same end at the same time
+ * can make them block.
+ */
+ssize_t kin__fd_read(int fd, enum kin__fd_kind kind, void *buffer, size_t size);
+ssize_t kin__fd_write(int fd, enum kin__fd_kind kind, const struct iovec *parts, int count);
+
+/* Forces the path for older kernels, for tests. */
+void kin__fd_refuse_nowait(bool refuse);
+
+/* poll(2) until an absolute deadline: how many are ready, 0 when it has passed, or -EINTR. */
+int kin__fd_poll(struct pollfd *fds, size_t count, int64_t deadline);
+
+/* The peers of a socket read end-of-stream from here on. */
+int kin__fd_shutdown_write(int fd);
+
+/* Who was at the other end of an AF_UNIX socket when it was made; pid 0: another namespace's. */
+int kin__socket_peer(int fd, int32_t *ret_pid, uint32_t *ret_uid, uint32_t *ret_gid);
+
+/* Most descriptors that one kin__fds_send can carry (the kernel's SCM_MAX_FD). */
+#define KIN__FDS_MAX 253
+
+/*
+ * One byte of data (their number, modulo 256) with descriptors, on AF_UNIX, without blocking: 0 or
+ * -EAGAIN. The receiver gets all of them, close-on-exec, or none: more than `room` is -EMSGSIZE,
+ * a byte that does not come with that many -EPROTO; *ret_eof is set (and 0 returned) at the end
+ * of the stream.
+ */
+int kin__fds_send(int fd, const int *fds, size_t count);
+int kin__fds_recv(int fd, int *ret_fds, size_t room, size_t *ret_count, bool *ret_eof);
+
 /* --- proc.c: processes -------------------------------------------------------------------- */
 
 int32_t kin__pid(void);

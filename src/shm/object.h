@@ -28,6 +28,7 @@ enum kin__type_id {
     KIN__TYPE_VALUE,
     KIN__TYPE_POOL,
     KIN__TYPE_PROCESS,
+    KIN__TYPE_CONNECTION,
     KIN__TYPE_TEST,
     KIN__TYPES,
 };
