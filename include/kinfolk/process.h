@@ -206,6 +206,16 @@ KIN_API int kin_process_prepare_fork(const struct kin_process_options *options,
 KIN_API int kin_process_complete_fork(kin_process *process, int pid);
 
 /*
+ * For runtimes with a fork protocol of their own: `before` is called in the forking thread right
+ * before each fork that the library makes by itself (KIN_START_FORK and its pools' workers, also
+ * from the pool's own thread), then `parent` or `child` right after it, also if the fork failed
+ * (parent). All three or none (NULL). Set them before the first start. 0, -EINVAL.
+ */
+typedef void kin_fork_hook(void);
+KIN_API int kin_process_set_fork_hooks(kin_fork_hook *before, kin_fork_hook *parent,
+                                       kin_fork_hook *child);
+
+/*
  * This process is about to end in an orderly way: what it holds is handed on as after a return of
  * the target, and its daemonic children get SIGTERM. exit() does this by itself. Safe to repeat.
  */

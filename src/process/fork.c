@@ -7,6 +7,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static struct {
+    kin_fork_hook *before;
+    kin_fork_hook *parent;
+    kin_fork_hook *child;
+} hooks;
+
+int kin_process_set_fork_hooks(kin_fork_hook *before, kin_fork_hook *parent, kin_fork_hook *child)
+{
+    if ((before == NULL) != (parent == NULL) || (before == NULL) != (child == NULL)) {
+        return -EINVAL;
+    }
+    hooks.before = before;
+    hooks.parent = parent;
+    hooks.child = child;
+    return 0;
+}
+
 int kin__fork_prepare(kin_process *process)
 {
     if (process->die_with_parent) {
@@ -82,12 +99,21 @@ int kin__start_fork(kin_process *process, const struct kin__start *start)
     }
     struct kin__exit_guard guard;
     kin__exit_guard_push(&guard);
+    if (hooks.before != NULL) {
+        hooks.before();
+    }
     int32_t pid = kin__fork();
     if (pid == 0) {
         kin__exit_guard_arm(&guard);
+        if (hooks.child != NULL) {
+            hooks.child();
+        }
         kin__fork_in_child(process);
         free(process);
         kin_process_exit(start->target(arg, start->arg_size));
+    }
+    if (hooks.parent != NULL) {
+        hooks.parent();
     }
     kin__exit_guard_pop(&guard);
     free(arg);
