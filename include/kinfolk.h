@@ -12,6 +12,7 @@
 #include <kinfolk/placement.h>
 #include <kinfolk/pool.h>
 #include <kinfolk/process.h>
+#include <kinfolk/queue.h>
 #include <kinfolk/wait.h>
 
 #endif

@@ -265,4 +265,20 @@ uint64_t kin__signals_blocked(void);
 void kin__signals_restore(uint64_t blocked);
 void kin__signal_ignore(int signal_number);
 
+/* --- bell.c: descriptors that other processes can make readable ---------------------------- */
+
+/* A non-blocking, close-on-exec descriptor that becomes readable when anybody rings that random
+ * number; it ceases to be a bell when the last copy of it is closed. */
+int kin__bell_open(uint64_t nonce);
+
+/* Makes what this process rings with, so that ringing needs one system call. */
+int kin__bell_prepare(void);
+bool kin__bell_is_ready(void);
+
+/* 0: the bell's descriptor is readable; -ECONNREFUSED: there is no such bell. Does not block. */
+int kin__bell_ring(uint64_t nonce);
+
+/* Makes the descriptor unreadable. Does not block. */
+void kin__bell_drain(int fd);
+
 #endif
