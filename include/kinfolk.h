@@ -7,6 +7,7 @@
 #include <kinfolk/context.h>
 #include <kinfolk/cpu.h>
 #include <kinfolk/future.h>
+#include <kinfolk/lock.h>
 #include <kinfolk/memory.h>
 #include <kinfolk/pipe.h>
 #include <kinfolk/placement.h>
