@@ -3,9 +3,12 @@
 #define KINFOLK_H
 
 #include <kinfolk/base.h>
+#include <kinfolk/barrier.h>
+#include <kinfolk/condition.h>
 #include <kinfolk/connection.h>
 #include <kinfolk/context.h>
 #include <kinfolk/cpu.h>
+#include <kinfolk/event.h>
 #include <kinfolk/future.h>
 #include <kinfolk/lock.h>
 #include <kinfolk/memory.h>
@@ -14,6 +17,7 @@
 #include <kinfolk/pool.h>
 #include <kinfolk/process.h>
 #include <kinfolk/queue.h>
+#include <kinfolk/semaphore.h>
 #include <kinfolk/wait.h>
 
 #endif
