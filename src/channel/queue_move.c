@@ -21,11 +21,9 @@ static int put_some(struct kin__queue *queue, const struct kin__queue_run *run, 
         } else {
             uint64_t length = run->lengths[done + some];
             rc = kin__queue_append(queue, &tail, KIN__RECORD_SMALL, from, length);
-            from += kin__align_up(length, 8);
+            from += rc == 0 ? kin__align_up(length, 8) : 0;
         }
-        if (rc == 0) {
-            some++;
-        }
+        some += rc == 0;
     }
     *ret_some = 0;
     if (some != 0) {
