@@ -15,6 +15,7 @@
 #include <kinfolk/memory.h>
 
 #include "shm/heap.h"
+#include "shm/object.h"
 
 #define MIB ((size_t)1 << 20)
 
@@ -393,6 +394,29 @@ START_TEST(object_memory)
 }
 END_TEST
 
+START_TEST(a_million_objects)
+{
+    ck_assert_int_eq(kin__enter(), 0);
+    struct kin__object *object = NULL;
+    struct usage before = usage();
+    ck_assert_int_eq(kin__object_create(KIN__TYPE_TEST, 1000, &object), 0);
+    kin__object_drop(object);
+    uint64_t committed = kin__a64_load(&kin__family.head->committed);
+    int rounds = UNDER_TSAN ? 100000 : 1000000;
+    for (int i = 0; i < rounds; i++) {
+        if (kin__object_create(KIN__TYPE_TEST, 1000, &object) != 0 ||
+            kin__mutex_lock(&object->mutex) != 0) {
+            ck_abort_msg("object %d", i);
+        }
+        kin__mutex_unlock(&object->mutex);
+        kin__object_ready(object);
+        kin__object_drop(object);
+    }
+    ck_assert_uint_eq(kin__a64_load(&kin__family.head->committed), committed);
+    ck_assert_usage_eq(usage(), before);
+}
+END_TEST
+
 START_TEST(statistics)
 {
     found(32 * MIB);
@@ -448,9 +472,10 @@ int main(void)
     tcase_add_test(basic, leases_free_exactly_their_block);
     tcase_add_test(basic, object_memory);
     tcase_add_test(basic, statistics);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    tcase_add_test(basic, under_an_address_space_limit);
-#endif
+    tcase_add_test(basic, a_million_objects);
+    if (!UNDER_ASAN && !UNDER_TSAN) { /* which reserve address space by the terabyte */
+        tcase_add_test(basic, under_an_address_space_limit);
+    }
     suite_add_tcase(suite, basic);
     suite_add_tcase(suite, arena_repair_case());
     suite_add_tcase(suite, arena_storm_case());
