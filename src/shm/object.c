@@ -370,10 +370,13 @@ static void forget(uint64_t offset, uint32_t owner, void *arg)
     if (object == NULL) {
         return;
     }
-    if (holds(object, slot)) {
+    if (tag_state(kin__a64_load(&object->tag)) != KIN__OBJECT_FREE) {
         let_go(object, slot);
-    } else if (owner == slot && tag_state(kin__a64_load(&object->tag)) == KIN__OBJECT_FREE) {
-        /* It died between taking the memory and tagging it, or between untagging and freeing. */
+        return;
+    }
+    /* Without a tag and ours to answer for: it died in the middle of making or freeing this. */
+    clear_holder(object, slot);
+    if (owner == slot) {
         kin__object_block_free(offset);
     }
 }
