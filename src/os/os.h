@@ -281,4 +281,60 @@ int kin__bell_ring(uint64_t nonce);
 /* Makes the descriptor unreadable. Does not block. */
 void kin__bell_drain(int fd);
 
+/* --- exec.c: the program again, in a new process -------------------------------------------- */
+
+/*
+ * Executes /proc/self/exe in a new child without copying this process. Of its descriptors the child
+ * has 0, 1, 2 and the `fd_count` listed ones (which need not be inheritable). Caught signals are
+ * reset, the mask is the caller's. Blocks until the new image is in place. `pid_word`, if not NULL,
+ * receives the pid before that. Allocates. Returns 0, with a pidfd.
+ */
+int kin__exec_self(char *const *argv, const int *fds, unsigned fd_count, kin__a32 *pid_word,
+                   int32_t *ret_pid, int *ret_pidfd);
+
+/* Every descriptor from 3 on but for the `count` listed ones becomes close-on-exec, and these do
+ * not; or, if `close_them`, every other one is closed, and these stay what they are. `fds` is
+ * sorted. */
+void kin__fds_keep(const int *fds, unsigned count, bool close_them);
+
+/* 0 or -errno. */
+int kin__fd_set_inherited(int fd, bool inherited);
+
+/* A duplicate with a number of at least `minimum`, close-on-exec. */
+int kin__fd_move_above(int fd, int minimum);
+
+/* Makes `to`, whatever it was, a duplicate of `fd`; close-on-exec if `to` is above 2. */
+int kin__fd_put(int fd, int to);
+
+/* Threads of this process, or -errno. */
+int kin__thread_count(void);
+
+/* A server's signals: SIGCHLD not ignored, so that statuses come; the keyboard's ignored. Its
+ * children take what was before. */
+void kin__server_signals_take(void);
+void kin__server_signals_restore(void);
+
+/* Reads a whole anonymous file of at most `limit` bytes into memory of malloc's. */
+int kin__file_read_all(int fd, uint64_t limit, void **ret_data, size_t *ret_size);
+int kin__file_write_all(int fd, const void *data, size_t size);
+
+/* --- packet.c: messages with descriptors over a socket pair ---------------------------------- */
+
+/* Most descriptors in one packet. */
+#define KIN__PACKET_FDS 250
+
+/* Two connected sockets that keep message boundaries, close-on-exec. */
+int kin__packet_pair(int ret_fds[2]);
+
+/* Sends without blocking and without SIGPIPE: 0, -EAGAIN, -EPIPE, ... */
+int kin__packet_send(int socket, const void *data, size_t size, const int *fds, unsigned count);
+
+/*
+ * Receives without blocking: the length of the message, 0 at the end, -EAGAIN, ... Descriptors
+ * arrive close-on-exec; on entry *fd_count is the room. A message that is longer than `size`, or
+ * has more descriptors than fit, gives -EMSGSIZE, its descriptors closed but for the first, which
+ * is there (*fd_count 1) if any came.
+ */
+int kin__packet_recv(int socket, void *data, size_t size, int *ret_fds, unsigned *fd_count);
+
 #endif
