@@ -62,9 +62,16 @@ int kin__child_reap(int pidfd, int *ret_status)
     return 1;
 }
 
+void kin__process_kill(int32_t pid)
+{
+    if (pid > 1) {
+        kill(pid, SIGKILL);
+    }
+}
+
 void kin__child_kill(int32_t pid)
 {
-    kill(pid, SIGKILL);
+    kin__process_kill(pid);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
 }

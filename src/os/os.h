@@ -211,6 +211,9 @@ int32_t kin__parent_pid(void);
  * ours to wait for or its status is gone. Reaps it. Does not block. */
 int kin__child_reap(int pidfd, int *ret_status);
 
+/* SIGKILL by pid, for a process that is known to be and for which no pidfd can be had. */
+void kin__process_kill(int32_t pid);
+
 /* Kills and reaps a child of ours for which there is no pidfd. */
 void kin__child_kill(int32_t pid);
 
@@ -328,6 +331,9 @@ int kin__packet_pair(int ret_fds[2]);
 
 /* Sends without blocking and without SIGPIPE: 0, -EAGAIN, -EPIPE, ... */
 int kin__packet_send(int socket, const void *data, size_t size, const int *fds, unsigned count);
+
+/* The other end cannot send any more; what it has sent can still be received. */
+void kin__packet_refuse(int socket);
 
 /*
  * Receives without blocking: the length of the message, 0 at the end, -EAGAIN, ... Descriptors

@@ -36,6 +36,11 @@ int kin__packet_send(int socket, const void *data, size_t size, const int *fds, 
     return n < 0 ? -errno : 0;
 }
 
+void kin__packet_refuse(int fd)
+{
+    shutdown(fd, SHUT_RD);
+}
+
 int kin__packet_recv(int socket, void *data, size_t size, int *ret_fds, unsigned *fd_count)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(KIN__PACKET_FDS * sizeof(int))];

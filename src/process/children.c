@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Inside it a handle's mutex and, in a sweep, the family's locks may be taken; a sweep that looks for
- * children to reap (kin__children_reap) therefore only tries it. */
+/* No other lock is taken inside it: a fork takes it after those of the family. A sweep, which may come
+ * from inside a fork's preparations, only tries it. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* Every handle of this process that stands for a started child; under `lock`. */
 static struct {
@@ -75,38 +75,62 @@ static void unlist(kin_process *process)
     }
 }
 
+void kin__children_started(kin_process *process)
+{
+    pthread_mutex_lock(&lock);
+    process->started = true;
+    pthread_mutex_unlock(&lock);
+}
+
+void kin__children_remove(kin_process *process)
+{
+    pthread_mutex_lock(&lock);
+    unlist(process);
+    pthread_mutex_unlock(&lock);
+    kin__process_free(process);
+}
+
 void kin__children_release(kin_process *process)
 {
-    bool ended = kin__process_poll(process) != KIN__CHILD_RUNNING;
+    if (kin__process_poll(process) != KIN__CHILD_RUNNING) {
+        kin__children_remove(process);
+        return;
+    }
     pthread_mutex_lock(&lock);
-    if (ended) {
-        unlist(process);
-    } else {
-        process->detached = true;
-        kin__a32_add(&detached, 1);
-    }
+    process->detached = true;
+    kin__a32_add(&detached, 1);
     pthread_mutex_unlock(&lock);
-    if (ended) {
-        kin__process_free(process);
+}
+
+/* A detached child that has ended, for this thread to reap; the lock is held. It stays listed, so
+ * that a fork meanwhile sees it. */
+static kin_process *next_to_reap(void)
+{
+    for (kin_process *p = children.first; p != NULL; p = p->next) {
+        if (p->detached && !p->reaping && kin__fd_wait(p->pidfd, 0) == 1) {
+            p->reaping = true;
+            return p;
+        }
     }
+    return NULL;
 }
 
 void kin__children_reap(void)
 {
-    if (kin__a32_load(&detached) == 0) {
-        return;
+    if (kin__a32_load(&detached) == 0 || pthread_mutex_trylock(&lock) != 0) {
+        return; /* nobody, or somebody is at it */
     }
-    /* Taken: this is a sweep inside another look, or beside one. */
-    if (pthread_mutex_trylock(&lock) != 0) {
-        return;
-    }
-    kin_process *next;
-    for (kin_process *p = children.first; p != NULL; p = next) {
-        next = p->next;
-        if (p->detached && kin__process_poll(p) != KIN__CHILD_RUNNING) {
-            unlist(p);
-            kin__process_free(p);
+    kin_process *p;
+    while ((p = next_to_reap()) != NULL) {
+        pthread_mutex_unlock(&lock);
+        bool ended = kin__process_poll(p) != KIN__CHILD_RUNNING;
+        pthread_mutex_lock(&lock);
+        if (!ended) { /* its status is still to come: another time */
+            p->reaping = false;
+            break;
         }
+        unlist(p);
+        kin__process_free(p);
     }
     pthread_mutex_unlock(&lock);
 }
@@ -118,7 +142,7 @@ void kin__children_terminate_daemons(void)
         return;
     }
     for (kin_process *p = children.first; p != NULL; p = p->next) {
-        if (p->daemon && !p->worker) {
+        if (p->daemon && !p->worker && p->started) {
             kin__pidfd_signal(p->pidfd, SIGTERM);
         }
     }
@@ -130,20 +154,12 @@ int kin_process_active(struct kin_process_info *ret_infos, size_t room, size_t *
     if (ret_count == NULL || (ret_infos == NULL && room != 0)) {
         return -EINVAL;
     }
+    kin__children_reap();
     int32_t self = kin__pid();
     size_t count = 0;
     pthread_mutex_lock(&lock);
-    kin_process *next;
-    for (kin_process *p = children.first; p != NULL; p = next) {
-        next = p->next;
-        if (kin__process_poll(p) != KIN__CHILD_RUNNING) {
-            if (p->detached) {
-                unlist(p);
-                kin__process_free(p);
-            }
-            continue;
-        }
-        if (p->worker) {
+    for (kin_process *p = children.first; p != NULL; p = p->next) {
+        if (p->worker || !p->started || kin__fd_wait(p->pidfd, 0) == 1) {
             continue;
         }
         if (count < room) {

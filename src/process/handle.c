@@ -23,12 +23,25 @@ int kin__process_check(const kin_process *process)
                : KIN_EFORKED;
 }
 
+/* As kin__child_reap. The handle is locked. */
+static int look(kin_process *process, int *ret_status)
+{
+    if (process->report < 0) {
+        return kin__child_reap(process->pidfd, ret_status);
+    }
+    if (kin__fd_wait(process->pidfd, 0) != 1) {
+        return 0;
+    }
+    /* Nobody will ask for the status of a detached one: no need to wait until the zygote tells. */
+    return process->detached ? 1 : kin__report_status(process->report, ret_status);
+}
+
 enum kin__child_state kin__process_poll(kin_process *process)
 {
     pthread_mutex_lock(&process->mutex);
     if (process->state == KIN__CHILD_RUNNING) {
         int status = 0;
-        int rc = kin__child_reap(process->pidfd, &status);
+        int rc = look(process, &status);
         if (rc != 0) {
             process->status = status;
             process->state = rc > 0 ? KIN__CHILD_ENDED : KIN__CHILD_LOST;
@@ -64,7 +77,7 @@ int kin_process_join(kin_process *process, int64_t timeout_ns, int *ret_exitcode
     }
     int64_t deadline = kin__clock_deadline(timeout_ns);
     for (;;) {
-        /* A look at the pidfd first: waiting for the end and reaping it are two calls then. */
+        /* The pidfd first: waiting for the end and reaping it are two system calls then. */
         int64_t slice = kin__clock_now() + KIN__SLICE_NS;
         int ready = kin__fd_wait(process->pidfd, slice < deadline ? slice : deadline);
         enum kin__child_state state = KIN__CHILD_RUNNING;

@@ -19,13 +19,11 @@ enum kin__child_state {
     KIN__CHILD_LOST,    /* ended; nobody knows how */
 };
 
-struct kin__zygote;
-
 /*
  * A child's handle. Private memory of the process that started it, and in a forked child of that
  * process a dead copy whose descriptors are closed. Constant after start but for:
  *   state, status   under `mutex`; RUNNING moves once, to ENDED or LOST
- *   next, previous, listed, detached   under the lock of children.c
+ *   next, previous, listed, started, detached, reaping   under the lock of children.c
  */
 struct kin_process {
     pthread_mutex_t mutex;
@@ -34,7 +32,6 @@ struct kin_process {
     int32_t pid;
     int pidfd;
     int report;                 /* FORKSERVER: socket on which the zygote tells the status, or -1 */
-    struct kin__zygote *zygote; /* FORKSERVER: who will tell it; a reference */
     uint32_t slot, generation;             /* the child's, or KIN__NO_SLOT */
     uint32_t owner_slot, owner_generation; /* the process that started it, ... */
     int32_t owner_pid;
@@ -44,7 +41,9 @@ struct kin_process {
     bool worker;
     bool die_with_parent;
     bool listed;
+    bool started;  /* what is constant after start is */
     bool detached; /* destroyed by the user; children.c frees it when the child has ended */
+    bool reaping;  /* a thread is about to do that */
     struct kin_process *next, *previous;
     char name[KIN_NAME_MAX + 1];
     char identity[KIN_NAME_MAX + 1]; /* "1:2", of which the default name is made */
@@ -71,6 +70,8 @@ struct kin__start {
 
 /* One per method: starts the child that `process` and `start` describe and fills in the handle. */
 int kin__start_fork(kin_process *process, const struct kin__start *start);
+int kin__start_spawn(kin_process *process, const struct kin__start *start);
+int kin__start_forkserver(kin_process *process, const struct kin__start *start);
 
 /* The parts of the first, for runtimes that fork themselves (fork.c). */
 int kin__fork_prepare(kin_process *process);
@@ -102,17 +103,26 @@ int kin__process_check(const kin_process *process);
 /* Looks whether the child has ended, reaps it and sweeps what it left: its state from now on. */
 enum kin__child_state kin__process_poll(kin_process *process);
 
+/* FORKSERVER (forkserver.c): the status that the zygote tells: 1, 0 if it is still to come, or
+ * -ECHILD if it never will. Called once the pidfd tells of the end. */
+int kin__report_status(int socket, int *ret_status);
+
 /* Closes what the handle holds and frees it. */
 void kin__process_free(kin_process *process);
 
 /* --- children.c: the list of this process's children --------------------------------------- */
 
+/* From before its child comes to be, so that a fork by another thread meanwhile sees its
+ * descriptors; then it has started, or is removed and freed. */
 void kin__children_add(kin_process *process);
+void kin__children_started(kin_process *process);
+void kin__children_remove(kin_process *process);
 
 /* Takes the handle off the list, or, if the child still runs, leaves it to the list. */
 void kin__children_release(kin_process *process);
 
-/* Reaps destroyed children that have ended. Cheap if there are none. */
+/* Reaps destroyed children that have ended. Cheap if there are none. Takes no lock that is taken, so
+ * that it may be called from a sweep. */
 void kin__children_reap(void);
 
 /* SIGTERM to the daemonic ones. */

@@ -127,20 +127,24 @@ int kin__process_start(const struct kin_process_options *options, unsigned flags
     if (rc < 0) {
         return rc;
     }
+    kin__children_add(process);
     kin__flush_output();
     switch (process->method) {
-    case KIN_START_FORK:
-        rc = kin__start_fork(process, &start);
+    case KIN_START_SPAWN:
+        rc = kin__start_spawn(process, &start);
+        break;
+    case KIN_START_FORKSERVER:
+        rc = kin__start_forkserver(process, &start);
         break;
     default:
-        rc = -ENOTSUP;
+        rc = kin__start_fork(process, &start);
         break;
     }
     if (rc < 0) {
-        kin__process_free(process);
+        kin__children_remove(process);
         return rc;
     }
-    kin__children_add(process);
+    kin__children_started(process);
     *ret_process = process;
     return 0;
 }
@@ -164,10 +168,11 @@ int kin_process_prepare_fork(const struct kin_process_options *options, kin_proc
     if (rc < 0) {
         return rc;
     }
+    kin__children_add(process);
     kin__flush_output();
     rc = kin__fork_prepare(process);
     if (rc < 0) {
-        kin__process_free(process);
+        kin__children_remove(process);
         return rc;
     }
     *ret_process = process;
@@ -186,9 +191,9 @@ int kin_process_complete_fork(kin_process *process, int pid)
     }
     int rc = kin__fork_in_parent(process, pid < 0 ? -1 : pid);
     if (rc < 0) {
-        kin__process_free(process);
+        kin__children_remove(process);
         return pid < 0 ? 0 : rc;
     }
-    kin__children_add(process);
+    kin__children_started(process);
     return 0;
 }

@@ -13,8 +13,8 @@
 
 const enum kin_start_method methods[] = {KIN_START_FORK, KIN_START_SPAWN, KIN_START_FORKSERVER};
 
-kin_process *start(enum kin_start_method method, kin_target_fn *target, const void *arg,
-                   size_t size)
+static int start_by(enum kin_start_method method, kin_target_fn *target, const void *arg,
+                    size_t size, kin_process **ret_process)
 {
     struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
     options.target = target;
@@ -22,9 +22,22 @@ kin_process *start(enum kin_start_method method, kin_target_fn *target, const vo
     options.arg_size = size;
     options.method = method;
     options.die_with_parent = 1; /* nothing outlives a test */
+    return kin_process_start(&options, ret_process);
+}
+
+kin_process *start(enum kin_start_method method, kin_target_fn *target, const void *arg,
+                   size_t size)
+{
     kin_process *process = NULL;
-    ok(kin_process_start(&options, &process));
+    ok(start_by(method, target, arg, size, &process));
     return process;
+}
+
+kin_process *try_start(enum kin_start_method method, kin_target_fn *target, const void *arg,
+                       size_t size)
+{
+    kin_process *process = NULL;
+    return start_by(method, target, arg, size, &process) < 0 ? NULL : process;
 }
 
 int finish(kin_process *process)
@@ -33,6 +46,14 @@ int finish(kin_process *process)
     ok(kin_process_join(process, 10 * SECOND, &exitcode));
     ck_assert_ptr_null(kin_process_destroy(process));
     return exitcode;
+}
+
+int try_finish(kin_process *process)
+{
+    int exitcode;
+    int rc = process == NULL ? -1 : kin_process_join(process, 10 * SECOND, &exitcode);
+    kin_process_destroy(process);
+    return rc < 0 ? -1 : exitcode;
 }
 
 int count_fds(void)
@@ -122,11 +143,14 @@ struct board *make_board(void)
     return board;
 }
 
-void await(_Atomic int *word, int value)
+bool reaches(_Atomic int *word, int value)
 {
     for (int64_t until = now() + 10 * SECOND; atomic_load(word) != value; breathe()) {
-        ck_assert_msg(now() < until, "waited in vain for %d, it is %d", value, atomic_load(word));
+        if (now() > until) {
+            return false;
+        }
     }
+    return true;
 }
 
 void reset_signals(void)

@@ -9,7 +9,7 @@
 
 /* Every test runs under each of these: tcase_add_loop_test(tc, test, 0, METHODS). */
 extern const enum kin_start_method methods[];
-#define METHODS 1
+#define METHODS 3
 
 #define MS INT64_C(1000000)
 #define SECOND (1000 * MS)
@@ -52,8 +52,14 @@ struct board {
 };
 struct board *make_board(void);
 
-/* Waits until the word has the value; fails the test after ten seconds. */
-void await(_Atomic int *word, int value);
+/* Waits until the word has the value: false after ten seconds. */
+bool reaches(_Atomic int *word, int value);
+#define await(word, value) ck_assert_msg(reaches(word, value), "%s never was %d", #word, value)
+
+/* For children, in which Check's assertions cannot be used: NULL, -1 for failures. */
+kin_process *try_start(enum kin_start_method method, kin_target_fn *target, const void *arg,
+                       size_t size);
+int try_finish(kin_process *process);
 
 /* A fixture: undoes what Check's runner does to signals, which forked children would inherit. */
 void reset_signals(void);
