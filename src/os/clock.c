@@ -2,6 +2,7 @@
 #include "os/os.h"
 
 #include <time.h>
+#include <unistd.h>
 
 int64_t kin__clock_now(void)
 {
@@ -17,4 +18,13 @@ int64_t kin__clock_deadline(int64_t timeout_ns)
     }
     int64_t now = kin__clock_now();
     return timeout_ns > KIN__NEVER - now ? KIN__NEVER : now + timeout_ns;
+}
+
+uint64_t kin__clock_ticks(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    /* The kernel counts start times in ticks of this many a second, whatever its own are. */
+    uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+    return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000;
 }

@@ -21,6 +21,9 @@
 
 int64_t kin__clock_now(void);
 
+/* Now, in the unit of a process's start time, rounded down. */
+uint64_t kin__clock_ticks(void);
+
 /* The absolute deadline of a public timeout_ns: KIN__NEVER for KIN_FOREVER (and any negative). */
 int64_t kin__clock_deadline(int64_t timeout_ns);
 
@@ -171,10 +174,12 @@ enum kin__life {
 enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inode);
 
 /*
- * Whether any process that `known` does not know maps the inode: 1, 0, or -errno if that cannot be
- * told (a process's mappings cannot be read). Looks through /proc; slow.
+ * Whether any process that started at `since` (ticks since boot) or later and that `known` does not
+ * know maps the inode: 1, 0, or -errno if that cannot be told (a process's mappings cannot be
+ * read). Looks through /proc; slow.
  */
-int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *arg), void *arg);
+int kin__process_find_mapping(uint64_t inode, uint64_t since,
+                              bool (*known)(int32_t pid, void *arg), void *arg);
 
 /* The inode number of an open file, or 0. */
 uint64_t kin__file_inode(int fd);

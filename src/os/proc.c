@@ -130,7 +130,8 @@ enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inod
     return life;
 }
 
-int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *arg), void *arg)
+int kin__process_find_mapping(uint64_t inode, uint64_t since,
+                              bool (*known)(int32_t pid, void *arg), void *arg)
 {
     DIR *proc = opendir("/proc");
     if (proc == NULL) {
@@ -145,6 +146,10 @@ int kin__process_find_mapping(uint64_t inode, bool (*known)(int32_t pid, void *a
         }
         struct stat st;
         char path[64];
+        uint64_t start;
+        if (kin__process_start_time(pid, &start) < 0 || start < since) {
+            continue; /* gone, or older */
+        }
         snprintf(path, sizeof path, "/proc/%d", (int)pid);
         if (stat(path, &st) < 0 || st.st_uid != geteuid()) {
             continue; /* gone, or another user's, who cannot be of the family */

@@ -92,6 +92,10 @@ static void before_fork(void)
 static void after_fork_in_parent(void)
 {
     watched.slot = NULL;
+    if (embryo.slot != KIN__NO_SLOT) {
+        /* From here on the child exists, or nobody will ever adopt the slot: see is_stillborn. */
+        kin__a32_store(&kin__slot_at(embryo.slot)->forked, embryo.generation);
+    }
     kin__object_fork_unlock();
     pthread_mutex_unlock(&enter_lock);
 }

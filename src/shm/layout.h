@@ -46,6 +46,8 @@ struct kin__slot {
     kin__a32 pid;              /* 0 in an embryo whose pid nobody has written yet */
     kin__a32 parent;           /* slot of the process that started it, or KIN__NO_SLOT */
     kin__a32 parent_generation;
+    kin__a32 forked;           /* generation whose fork has returned in the parent */
+    kin__a64 reserved_at;      /* ticks since boot at which it became an embryo, or earlier */
     kin__a32 life_ready;       /* 1 once `life` is initialised, which happens once for the memory */
     kin__a32 leaving;          /* 1: it ends in an orderly way; written by the process itself */
     kin__a64 start_time;       /* ticks since boot; with the pid, the process's name for good */

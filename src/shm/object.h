@@ -24,6 +24,8 @@ enum kin__type_id {
     KIN__TYPE_BARRIER,
     KIN__TYPE_QUEUE,
     KIN__TYPE_DICT,
+    KIN__TYPE_STRIPE, /* a part of a dictionary */
+    KIN__TYPE_SEGMENT,
     KIN__TYPE_LIST,
     KIN__TYPE_VALUE,
     KIN__TYPE_POOL,

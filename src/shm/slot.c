@@ -31,6 +31,7 @@ static int take_free(uint32_t *ret_slot, uint32_t *ret_generation)
         }
         while (i >= high && !kin__a32_cas(&head->slots_high, &high, i + 1)) {
         }
+        kin__a64_store(&slot->reserved_at, kin__clock_ticks());
         bool known = kin__self != NULL && kin__a32_load(&kin__self->ready) != 0;
         kin__a32_store(&slot->parent, known ? kin__self->slot : KIN__NO_SLOT);
         kin__a32_store(&slot->parent_generation, known ? kin__self->generation : 0);

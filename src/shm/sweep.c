@@ -121,19 +121,22 @@ static bool is_member(int32_t pid, void *arg)
 }
 
 /*
- * An embryo without a pid whose parent died: either the parent died before it forked, or the child
- * exists and has not yet come to its first instruction of ours. Only a process that maps the arena
- * and has no slot can be that child.
+ * An embryo without a pid whose parent died, or has come back from the fork: either there never was
+ * a child, or it died before it adopted its slot, or it exists and has not yet come to its first
+ * instruction of ours. Only a process that maps the arena and has no slot can be that child.
  */
-static bool is_stillborn(struct kin__slot *slot)
+static bool is_stillborn(struct kin__slot *slot, uint32_t generation)
 {
     uint32_t parent = kin__a32_load(&slot->parent);
     if (kin__a32_load(&slot->pid) != 0 ||
-        (parent != KIN__NO_SLOT &&
+        (parent != KIN__NO_SLOT && kin__a32_load(&slot->forked) != generation &&
          !kin__slot_is_gone(parent, kin__a32_load(&slot->parent_generation)))) {
         return false;
     }
-    return kin__process_find_mapping(kin__family.inode, is_member, NULL) == 0;
+    /* The pid again: the search takes a child that adopts meanwhile for a member. */
+    return kin__process_find_mapping(kin__family.inode, kin__a64_load(&slot->reserved_at),
+                                     is_member, NULL) == 0 &&
+           kin__a32_load(&slot->pid) == 0;
 }
 
 static bool is_dead(uint32_t number, uint64_t state, bool ask)
@@ -155,7 +158,7 @@ static bool is_dead(uint32_t number, uint64_t state, bool ask)
         return false;
     }
     return kin__a32_load(&slot->pid) != 0 ? kin__slot_kernel_says_gone(number)
-                                          : is_stillborn(slot);
+                                          : is_stillborn(slot, kin__slot_generation(state));
 }
 
 int kin__sweep(bool deep)
