@@ -9,6 +9,7 @@
 #include <kinfolk/context.h>
 #include <kinfolk/cpu.h>
 #include <kinfolk/event.h>
+#include <kinfolk/dict.h>
 #include <kinfolk/future.h>
 #include <kinfolk/lock.h>
 #include <kinfolk/memory.h>
