@@ -101,6 +101,29 @@ void kin__fd_drop(int fd)
     }
 }
 
+int kin__fd_lift(int fd)
+{
+    if (fd < 0 || fd > 2) {
+        return fd;
+    }
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int rc = moved < 0 ? -errno : moved;
+    close(fd);
+    return rc;
+}
+
+int kin__fd_lift_pair(int fds[2])
+{
+    fds[0] = kin__fd_lift(fds[0]);
+    fds[1] = kin__fd_lift(fds[1]);
+    int rc = fds[0] < 0 ? fds[0] : fds[1] < 0 ? fds[1] : 0;
+    if (rc < 0) {
+        kin__fd_drop(fds[0]);
+        kin__fd_drop(fds[1]);
+    }
+    return rc;
+}
+
 int kin__fd_check(int fd)
 {
     return fcntl(fd, F_GETFD) < 0 ? -errno : 0;
@@ -113,12 +136,12 @@ int kin__sentinel_ended(void)
         return -errno;
     }
     close(ends[1]);
-    return ends[0];
+    return kin__fd_lift(ends[0]);
 }
 
 int kin__lifeline_create(int ret_fds[2])
 {
-    return pipe2(ret_fds, O_CLOEXEC) < 0 ? -errno : 0;
+    return pipe2(ret_fds, O_CLOEXEC) < 0 ? -errno : kin__fd_lift_pair(ret_fds);
 }
 
 int kin__lifeline_arm(int fd)
@@ -127,8 +150,9 @@ int kin__lifeline_arm(int fd)
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int own = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    own = own < 0 ? -errno : kin__fd_lift(own);
     if (own < 0) {
-        return -errno;
+        return own;
     }
     if (fcntl(own, F_SETOWN, getpid()) < 0 || fcntl(own, F_SETSIG, SIGKILL) < 0 ||
         fcntl(own, F_SETFL, O_NONBLOCK | O_ASYNC) < 0) {

@@ -137,6 +137,11 @@ int kin__exec_self(char *const *argv, const int *fds, unsigned fd_count, kin__a3
     if (rc < 0) {
         return rc;
     }
+    pidfd = kin__fd_lift(pidfd);
+    if (pidfd < 0) {
+        kin__child_kill((int32_t)pid);
+        return pidfd;
+    }
     *ret_pid = (int32_t)pid;
     *ret_pidfd = pidfd;
     return 0;

@@ -18,8 +18,9 @@
 int kin__memfd_create(const char *name, uint64_t size)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    fd = fd < 0 ? -errno : kin__fd_lift(fd);
     if (fd < 0) {
-        return -errno;
+        return fd;
     }
     if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK) < 0) {
         int rc = -errno;

@@ -231,6 +231,14 @@ int kin__fd_wait(int fd, int64_t deadline);
 /* Closes a descriptor; -1 is none. */
 void kin__fd_drop(int fd);
 
+/*
+ * For every descriptor that the library keeps: one that took the place of a closed 0, 1 or 2 moves
+ * out of it, so that neither the program's output nor a child ends up in it. Close-on-exec. Passes
+ * negative results on.
+ */
+int kin__fd_lift(int fd);
+int kin__fd_lift_pair(int fds[2]); /* both, or none are left open: 0 or -errno */
+
 /* 0, or -EBADF. */
 int kin__fd_check(int fd);
 

@@ -8,7 +8,9 @@
 
 int kin__packet_pair(int ret_fds[2])
 {
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0 ? -errno : 0;
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret_fds) < 0
+               ? -errno
+               : kin__fd_lift_pair(ret_fds);
 }
 
 int kin__packet_send(int socket, const void *data, size_t size, const int *fds, unsigned count)

@@ -16,8 +16,8 @@
 static struct {
     int control; /* requests go here; -1: there is no zygote */
     int pidfd;
-    bool proven;  /* it has made a child */
-    bool refused; /* the program's image starts threads of its own: no zygote can be had */
+    bool proven; /* it has made a child */
+    int refusal; /* why no zygote can be had: -EDEADLK, KIN_ENOENTRY; 0: one can */
 } zygote = {.control = -1, .pidfd = -1};
 
 /* It is the parent's zygote, and ends when nobody holds its socket. */
@@ -28,9 +28,16 @@ static void after_fork_in_child(void)
     zygote.control = zygote.pidfd = -1;
 }
 
+static void reap_all(void)
+{
+    kin__children_reap();
+    kin__forkserver_reap();
+}
+
 __attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(NULL, NULL, after_fork_in_child);
+    kin__sweep_hook = reap_all;
 }
 
 /* All of these with the start lock held. */
@@ -52,14 +59,25 @@ static int zygote_end(void)
     return status;
 }
 
-/* Ends a dead one. KIN_ENOENTRY if it exited without ever having been one: it ran something else. */
-static int zygote_check(void)
+/* Ends a dead one. */
+static void zygote_check(void)
 {
     if (zygote.control < 0 || kin__fd_wait(zygote.pidfd, 0) != 1) {
-        return 0;
+        return;
     }
+    /* One that exited without ever having made a child ran something else: the user's main. */
     bool exited = (zygote_end() & 0x7f) == 0;
-    return exited && !zygote.proven ? KIN_ENOENTRY : 0;
+    if (exited && !zygote.proven) {
+        zygote.refusal = KIN_ENOENTRY;
+    }
+}
+
+void kin__forkserver_reap(void)
+{
+    if (kin__start_trylock()) {
+        zygote_check();
+        kin__start_unlock();
+    }
 }
 
 /* Does not wait until it serves: requests wait in its socket. */
@@ -97,7 +115,8 @@ static int zygote_begin(void)
 /* Sends the request to the zygote, which is started if there is none. -EPIPE: it died. */
 static int ask(const struct kin__request *request, const int *fds, unsigned fd_count)
 {
-    int rc = zygote_check();
+    zygote_check();
+    int rc = zygote.refusal;
     if (rc == 0 && zygote.control < 0) {
         rc = zygote_begin();
     }
@@ -143,9 +162,8 @@ static int request(const struct kin__message *message, int *ret_report)
     int rc;
     for (;;) {
         kin__start_lock();
-        if (zygote.refused) {
-            rc = -EDEADLK;
-        } else if ((rc = kin__packet_pair(ends)) == 0) {
+        rc = kin__packet_pair(ends);
+        if (rc == 0) {
             rc = ask(&text, fds, collect(message, ends[1], file, fds, &text));
             kin__fd_drop(ends[1]);
             if (rc < 0) {
@@ -177,9 +195,9 @@ static int take_report(kin_process *process, const struct kin__report *report, i
             return -EMFILE; /* it could not open its pidfd; it has ended itself */
         }
         process->pid = report->pid;
-        process->pidfd = *fd;
+        process->pidfd = kin__fd_lift(*fd);
         *fd = -1;
-        return 0;
+        return process->pidfd < 0 ? process->pidfd : 0;
     case KIN__REPORT_STATUS:
         /* Killed before it could report. Nobody had its pidfd, so there is nothing to signal. */
         process->pid = report->pid;
@@ -217,7 +235,8 @@ static void give_up(kin_process *process)
 static int without_report(void)
 {
     kin__start_lock();
-    int rc = zygote_check();
+    zygote_check();
+    int rc = zygote.refusal;
     kin__start_unlock();
     return rc < 0 ? rc : -EPIPE;
 }
@@ -227,7 +246,7 @@ static int learn(int rc)
 {
     kin__start_lock();
     if (rc == -EDEADLK) {
-        zygote.refused = true;
+        zygote.refusal = -EDEADLK;
         zygote_end();
     } else if (rc == 0) {
         zygote.proven = true;

@@ -125,6 +125,7 @@ int kin__report_wait(int socket, int pidfd, struct kin__report *ret_report, int 
 /* Guards the moments in which a child's end of a report socket is open in this process: no fork
  * copies it then. */
 void kin__start_lock(void);
+bool kin__start_trylock(void);
 void kin__start_unlock(void);
 
 #endif

@@ -125,6 +125,9 @@ void kin__children_release(kin_process *process);
  * that it may be called from a sweep. */
 void kin__children_reap(void);
 
+/* Reaps a fork server that has died. As cheap, and as shy. */
+void kin__forkserver_reap(void);
+
 /* SIGTERM to the daemonic ones. */
 void kin__children_terminate_daemons(void);
 

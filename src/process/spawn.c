@@ -25,6 +25,11 @@ void kin__start_lock(void)
     pthread_mutex_lock(&lock);
 }
 
+bool kin__start_trylock(void)
+{
+    return pthread_mutex_trylock(&lock) == 0;
+}
+
 void kin__start_unlock(void)
 {
     pthread_mutex_unlock(&lock);

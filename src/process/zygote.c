@@ -71,11 +71,17 @@ static bool is_listed(const int *fds, unsigned count, int fd)
 
 /* The streams and the user's descriptors, under their numbers; of all others, the first
  * `own` (report, message, arena, lifeline), wherever they are now, and nothing else. */
-static int place(int *fds, unsigned own, const struct kin__request *request,
+static int place(int *fds, unsigned fd_count, unsigned own, const struct kin__request *request,
                  const struct kin__message *m)
 {
     int targets[3 + KIN_FDS_MAX], sources[3 + KIN_FDS_MAX];
     unsigned count = 0, next = own;
+    for (unsigned i = 0; i < fd_count; i++) {
+        fds[i] = kin__fd_lift(fds[i]); /* a zygote may have been started with a stream closed */
+        if (fds[i] < 0) {
+            return fds[i];
+        }
+    }
     for (int stream = 0; stream < 3; stream++) {
         if ((request->streams & 1u << stream) != 0) {
             sources[count] = fds[next++];
@@ -140,7 +146,7 @@ static int become(int *fds, unsigned fd_count, const struct kin__request *reques
         m.fd_count != request->fd_count || own + streams + m.fd_count != fd_count) {
         return -EPROTO;
     }
-    rc = place(fds, own, request, &m);
+    rc = place(fds, fd_count, own, request, &m);
     kin__fd_drop(fds[1]);
     m.report = fds[0];
     m.arena = fds[2];

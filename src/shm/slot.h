@@ -81,6 +81,9 @@ static inline uint64_t kin__lease_generation(uint64_t value)
  */
 int kin__sweep(bool deep);
 
+/* Called first by each kin__sweep, if set: the process layer reaps children that nobody joins. */
+extern void (*kin__sweep_hook)(void);
+
 /* Sweeps one slot whose process the caller knows to be gone (it reaped it). */
 void kin__sweep_slot(uint32_t slot, uint32_t generation);
 

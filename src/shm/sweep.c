@@ -161,8 +161,13 @@ static bool is_dead(uint32_t number, uint64_t state, bool ask)
                                           : is_stillborn(slot, kin__slot_generation(state));
 }
 
+void (*kin__sweep_hook)(void);
+
 int kin__sweep(bool deep)
 {
+    if (kin__sweep_hook != NULL) {
+        kin__sweep_hook();
+    }
     uint32_t high = kin__a32_load(&kin__family.head->slots_high);
     if (high > KIN__SLOTS) {
         high = KIN__SLOTS;
