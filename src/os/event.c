@@ -33,13 +33,6 @@ void kin__event_drain(int fd)
     } while (n < 0 && errno == EINTR);
 }
 
-void kin__event_close(int fd)
-{
-    if (fd >= 0) {
-        close(fd);
-    }
-}
-
 int kin__watch_create(void)
 {
     int fd = epoll_create1(EPOLL_CLOEXEC);

@@ -265,7 +265,6 @@ void kin__parent_death_arm(int32_t parent);
 int kin__event_create(void);
 void kin__event_signal(int fd);
 void kin__event_drain(int fd);
-void kin__event_close(int fd); /* any descriptor; -1 is none */
 
 /* An epoll descriptor; the tags of the readable descriptors are what wait returns. */
 int kin__watch_create(void);

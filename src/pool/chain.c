@@ -1,0 +1,165 @@
+/*
+ * The pool's shared memory: its object, the chain of its blocks, what is freed when its parent died.
+ * Layer: pool. Protocol: docs/design/pool.md, "Blocks".
+ */
+#include "pool/engine.h"
+
+#include <errno.h>
+
+/* More than any pool has, fewer than would take long: a broken chain must not hold up the sweep. */
+#define CHAIN_MOST 10000000
+
+int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_link **ret_link)
+{
+    kin__lease *lease = kin__lease_take();
+    uint64_t offset;
+    int rc = kin__block_alloc(sizeof(struct kin__pool_link) + size, lease, &offset);
+    if (rc == 0) {
+        struct kin__pool_link *link =
+            kin__at(offset, sizeof(struct kin__pool_link) + size);
+        uint64_t head = kin__a64_load_relaxed(&pool->object->chain);
+        link->value = kin__lease_value(offset, kin__block_generation(offset));
+        link->size = size;
+        link->previous = NULL;
+        kin__a64_store(&link->next, head);
+        if (head != 0) {
+            ((struct kin__pool_link *)(kin__family.base + kin__lease_offset(head)))->previous =
+                link;
+        }
+        kin__a64_store(&pool->object->chain, link->value); /* the commit */
+        *ret_link = link;
+    }
+    kin__lease_drop(lease);
+    return rc;
+}
+
+void kin__chain_remove(kin_pool *pool, struct kin__pool_link *link)
+{
+    uint64_t offset = kin__offset(link);
+    uint64_t next = kin__a64_load_relaxed(&link->next);
+    /* On our lease before it leaves the chain: dead in between, we still have it freed. */
+    kin__lease *lease = kin__lease_take();
+    kin__lease_hold(lease, offset);
+    kin__a64_store(link->previous != NULL ? &link->previous->next : &pool->object->chain, next);
+    if (next != 0) {
+        ((struct kin__pool_link *)(kin__family.base + kin__lease_offset(next)))->previous =
+            link->previous;
+    }
+    kin__block_free(offset);
+    kin__lease_drop(lease);
+}
+
+int kin__chain_worker_block(kin_pool *pool, struct kin__crew *crew)
+{
+    if (crew->block == NULL) {
+        kin__lease *lease = kin__lease_take();
+        uint64_t offset;
+        int rc = kin__block_alloc(KIN__POOL_BLOCK_BYTES, lease, &offset);
+        if (rc == 0) {
+            crew->block = kin__at(offset, KIN__POOL_BLOCK_BYTES);
+            crew->block_value = kin__lease_value(offset, kin__block_generation(offset));
+            kin__ring_init(kin__worker_tasks(crew->block));
+            kin__ring_init(kin__worker_results(crew->block));
+            kin__a64_store(&crew->block->pending, 0);
+            kin__a64_store(&pool->object->worker[crew->index], crew->block_value);
+        }
+        kin__lease_drop(lease);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    struct kin__worker_block *block = crew->block;
+    kin__a32_store(&block->door.word, 0);
+    kin__a32_store(&block->control, 0);
+    kin__a64_store(&block->progress, 0);
+    kin__a64_store(&block->began, 0);
+    kin__a64_store(&block->pending, 0);
+    kin__a64_store(&block->range, 0);
+    kin__ring_init(kin__worker_tasks(block));
+    kin__ring_init(kin__worker_results(block));
+    kin__ring_attach(&crew->tasks, kin__worker_tasks(block), KIN__POOL_TASK_RING);
+    kin__ring_attach(&crew->results, kin__worker_results(block), KIN__POOL_RESULT_RING);
+    return 0;
+}
+
+static struct kin__pool_link *link_of(uint64_t value)
+{
+    uint64_t offset = kin__lease_offset(value);
+    uint64_t generation = kin__block_generation(offset);
+    if (generation == 0 || (generation & 0xffffff) != kin__lease_generation(value)) {
+        return NULL;
+    }
+    return kin__at(offset, sizeof(struct kin__pool_link));
+}
+
+static void free_chain(struct kin__pool_object *object)
+{
+    for (int i = 0; i < CHAIN_MOST; i++) {
+        uint64_t value = kin__a64_load(&object->chain);
+        struct kin__pool_link *link = value == 0 ? NULL : link_of(value);
+        if (link == NULL) {
+            break;
+        }
+        uint64_t next = kin__a64_load(&link->next);
+        kin__block_free_leased(value);
+        kin__a64_store(&object->chain, next);
+    }
+    kin__a64_store(&object->chain, 0);
+}
+
+/* The replies that a worker has sent and nobody has read. */
+static void free_replies(struct kin__worker_block *block)
+{
+    struct kin__ring_end results;
+    kin__ring_attach(&results, kin__worker_results(block), KIN__POOL_RESULT_RING);
+    results.own = results.peer = kin__a64_load(&results.ring->head);
+    void *payload;
+    uint64_t size;
+    while (results.own % KIN__GRANULE == 0 && kin__ring_read(&results, &payload, &size) == 1) {
+        struct kin__result_message *message = payload;
+        if (size >= sizeof *message && message->kind == KIN__RESULT_CALL && message->block != 0) {
+            kin__block_free_leased(message->block);
+        }
+    }
+    uint64_t pending = kin__a64_load(&block->pending);
+    if (pending != 0) {
+        kin__block_free_leased(pending);
+    }
+}
+
+static void free_blocks(struct kin__pool_object *object)
+{
+    for (int i = 0; i < KIN__POOL_WORKERS; i++) {
+        uint64_t value = kin__a64_load(&object->worker[i]);
+        if (value == 0) {
+            continue;
+        }
+        uint64_t offset = kin__lease_offset(value);
+        struct kin__worker_block *block = kin__at(offset, KIN__POOL_BLOCK_BYTES);
+        if (block != NULL &&
+            (kin__block_generation(offset) & 0xffffff) == kin__lease_generation(value)) {
+            free_replies(block);
+        }
+        kin__block_free_leased(value);
+        kin__a64_store(&object->worker[i], 0);
+    }
+    free_chain(object);
+}
+
+void kin__chain_clear(kin_pool *pool)
+{
+    free_blocks(pool->object);
+}
+
+/* The parent died, or has freed all but the object. Each step may be repeated: blocks are freed by
+ * the generation that they had. */
+static void fini(struct kin__object *object)
+{
+    free_blocks((struct kin__pool_object *)object);
+}
+
+__attribute__((constructor)) static void register_type(void)
+{
+    static const struct kin__type type = {.name = "pool", .fini = fini};
+    kin__type_register(KIN__TYPE_POOL, &type);
+}
