@@ -5,7 +5,6 @@
 #include "channel/queue.h"
 
 #include <errno.h>
-#include <sched.h>
 
 /* This process, as kin__poller.owner names it. */
 static uint64_t owner_of(uint32_t slot, uint32_t generation)
@@ -177,7 +176,7 @@ int kin_queue_fd(kin_queue *handle)
         if (holder != owner && kin__a64_cas(&handle->poll_lock, &holder, owner)) {
             break;
         }
-        sched_yield();
+        kin__yield();
     }
     rc = kin__a64_load(&handle->poll_owner) == owner ? handle->poll_fd : make(handle, owner);
     kin__a64_store(&handle->poll_lock, 0);

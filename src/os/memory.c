@@ -39,6 +39,15 @@ int kin__file_grow(int fd, uint64_t offset, uint64_t length)
     return rc < 0 ? -errno : 0;
 }
 
+int kin__file_read_at(int fd, uint64_t offset, void *buffer, size_t size)
+{
+    ssize_t length = pread(fd, buffer, size, (off_t)offset);
+    if (length < 0) {
+        return -errno;
+    }
+    return (size_t)length == size ? 0 : -EIO;
+}
+
 int64_t kin__file_size(int fd)
 {
     struct stat st;

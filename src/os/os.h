@@ -62,6 +62,9 @@ int kin__file_grow(int fd, uint64_t offset, uint64_t length);
 
 int64_t kin__file_size(int fd);
 
+/* Reads exactly `size` bytes at the offset; -EIO if the file is shorter. */
+int kin__file_read_at(int fd, uint64_t offset, void *buffer, size_t size);
+
 /*
  * Maps `size` bytes of the file, shared, kept out of core dumps. `hint` NULL: anywhere. `exact`:
  * at the hint or -EADDRINUSE; otherwise the hint is a wish.
@@ -148,6 +151,9 @@ int kin__fds_recv(int fd, int *ret_fds, size_t room, size_t *ret_count, bool *re
 /* --- proc.c: processes -------------------------------------------------------------------- */
 
 int32_t kin__pid(void);
+
+/* Lets another thread run on this CPU. */
+void kin__yield(void);
 int32_t kin__tid(void);
 
 /* A close-on-exec pidfd. */

@@ -8,7 +8,6 @@
 #include <kinfolk/memory.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "os/os.h"
 #include "shm/arena.h"
@@ -215,7 +214,7 @@ static int claim_slot(void)
 static void forget(void)
 {
     kin__unmap(kin__family.base, kin__family.size);
-    close(kin__family.fd);
+    kin__fd_close(kin__family.fd);
     kin__family = (struct kin__family){0};
 }
 
@@ -260,7 +259,7 @@ static int found(void)
     void *base;
     rc = kin__map_shared(fd, draft.size, (void *)(uintptr_t)place, false, &base);
     if (rc < 0) {
-        close(fd);
+        kin__fd_close(fd);
         return rc;
     }
     draft.address = (uint64_t)(uintptr_t)base;
@@ -323,7 +322,7 @@ static int join(int fd, uint32_t slot, uint32_t generation)
     if (file_size < (int64_t)sizeof head) {
         return KIN_ENOFAMILY;
     }
-    if (pread(fd, &head, sizeof head, 0) != (ssize_t)sizeof head) {
+    if (kin__file_read_at(fd, 0, &head, sizeof head) < 0) {
         return KIN_ENOFAMILY;
     }
     int rc = check_head(&head, file_size);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <kinfolk/base.h>
 #include <linux/futex.h>
-#include <sched.h>
 
 struct kin__slot *kin__slot_at(uint32_t slot)
 {
@@ -181,7 +180,7 @@ kin__lease *kin__lease_take(void)
                 }
             }
         }
-        sched_yield();
+        kin__yield();
     }
 }
 
