@@ -27,6 +27,7 @@ struct kin__self {
     uint32_t generation;
     int32_t pid;
     kin__a64 lease_map[KIN__LEASES / 64]; /* which of our leases are taken */
+    kin__a32 lease_gate; /* 1: a thread is taking several */
 };
 extern struct kin__self *kin__self;
 

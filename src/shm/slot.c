@@ -184,6 +184,21 @@ kin__lease *kin__lease_take(void)
     }
 }
 
+void kin__leases_take(kin__lease **ret_leases, unsigned count)
+{
+    /* One thread at a time collects; all that it can wait for is held by finished collectors. The
+     * gate is in the page that a fork wipes: a child's is open. */
+    uint32_t open = 0;
+    while (!kin__a32_cas(&kin__self->lease_gate, &open, 1)) {
+        open = 0;
+        sched_yield();
+    }
+    for (unsigned i = 0; i < count; i++) {
+        ret_leases[i] = kin__lease_take();
+    }
+    kin__a32_store(&kin__self->lease_gate, 0);
+}
+
 void kin__lease_drop(kin__lease *lease)
 {
     kin__a64_store(lease, 0);

@@ -55,6 +55,12 @@ bool kin__slot_life_word(uint32_t slot, uint32_t generation, kin__a32 **ret_word
 /* A free lease entry of ours, for one operation of one thread; yields while all are taken. */
 kin__lease *kin__lease_take(void);
 
+/*
+ * Several at once, for an operation that needs them together: the caller holds none and takes no
+ * more until it has dropped these, so that threads cannot wait for each other's.
+ */
+void kin__leases_take(kin__lease **ret_leases, unsigned count);
+
 /* Clears the entry and gives it back. */
 void kin__lease_drop(kin__lease *lease);
 
