@@ -11,6 +11,7 @@
 #include <kinfolk/event.h>
 #include <kinfolk/dict.h>
 #include <kinfolk/future.h>
+#include <kinfolk/list.h>
 #include <kinfolk/lock.h>
 #include <kinfolk/memory.h>
 #include <kinfolk/pipe.h>

@@ -88,17 +88,18 @@ static bool holds(enum kin__dict_when when, const struct kin__scratch *expected,
     }
 }
 
-/* What a store needs, on leases of its own. */
+/* What a store needs. */
 struct store {
-    kin__lease *item; /* the new one, until it is linked */
-    kin__lease *old;  /* the one that it replaced */
-    struct kin__growth growth;
+    kin__lease *item; /* holds the new one until it is linked */
+    kin__lease *old;  /* holds the one that it replaced */
+    struct kin__item *fresh;
 };
 
-/* One attempt under the lock: 1 stored, 0 refused, 2 a larger table is needed, negative. */
-static int attempt(kin_dict *dict, const struct kin__dict_key *key, struct store *store,
-                   struct kin__item *fresh, enum kin__dict_when when,
-                   const struct kin__scratch *expected)
+#define GROW 2 /* the stripe's table must grow first */
+
+/* One attempt under the lock: 1 stored, 0 refused, GROW, or negative. */
+static int attempt(kin_dict *dict, const struct kin__dict_key *key, const struct store *store,
+                   enum kin__dict_when when, const struct kin__scratch *expected)
 {
     struct kin__table_view view;
     struct kin__table_slot *slot;
@@ -111,24 +112,46 @@ static int attempt(kin_dict *dict, const struct kin__dict_key *key, struct store
         return 0;
     }
     if (found) {
-        fresh->order = item.item->order;
+        store->fresh->order = item.item->order;
         kin__stripe_replace(slot, store->item, store->old);
         return 1;
     }
-    int rc = kin__stripe_room(key->stripe, &store->growth, 0);
+    int rc = kin__stripe_room(key->stripe, 0);
     if (rc != 0) {
-        return rc < 0 ? rc : 2;
+        return rc < 0 ? rc : GROW;
     }
-    if (slot == NULL || store->growth.fresh != NULL) {
-        /* There may be another table now. */
-        found = kin__dict_find(key, &view, &slot, &item);
-        if (found != 0 || slot == NULL) {
-            return found < 0 ? found : KIN_ECORRUPT;
-        }
+    if (slot == NULL) {
+        return KIN_ECORRUPT;
     }
-    fresh->order = kin__a64_add(&dict->shared->order, 1);
+    store->fresh->order = kin__a64_add(&dict->shared->order, 1);
     kin__stripe_link(key->stripe, slot, key->hash, store->item);
     return 1;
+}
+
+static int store_once(kin_dict *dict, const struct kin__dict_key *key, const void *value,
+                      size_t value_size, enum kin__dict_when when,
+                      const struct kin__scratch *expected)
+{
+    kin__lease *leases[2];
+    kin__leases_take(leases, 2);
+    struct store store = {.item = leases[0], .old = leases[1]};
+    int rc = kin__item_make(value, value_size, key->copy.data, key->copy.size, store.item,
+                            &store.fresh);
+    if (rc == 0) {
+        store.fresh->owner = kin__offset(key->stripe);
+        store.fresh->hash = key->hash;
+        rc = kin__stripe_lock(key->stripe);
+    }
+    if (rc == 0) {
+        rc = attempt(dict, key, &store, when, expected);
+        kin__stripe_unlock(key->stripe);
+    }
+    if (KIN__FAULT(COMMIT_BEFORE_WRITE) && rc == 1 && value_size > 0) {
+        memcpy(store.fresh + 1, value, value_size);
+    }
+    kin__lease_finish(store.old);
+    kin__lease_finish(store.item);
+    return rc;
 }
 
 int kin__dict_store(kin_dict *dict, const struct kin__dict_key *key, const void *value,
@@ -138,31 +161,14 @@ int kin__dict_store(kin_dict *dict, const struct kin__dict_key *key, const void 
     if (value == NULL && value_size > 0) {
         return -EINVAL;
     }
-    struct store store = {.item = kin__lease_take(), .old = kin__lease_take()};
-    struct kin__item *fresh;
-    int rc = kin__item_make(value, value_size, key->copy.data, key->copy.size, store.item, &fresh);
-    if (rc == 0) {
-        fresh->owner = kin__offset(key->stripe);
-        fresh->hash = key->hash;
-    }
-    while (rc == 0) {
-        rc = kin__stripe_lock(key->stripe);
+    int rc;
+    while ((rc = store_once(dict, key, value, value_size, when, expected)) == GROW) {
+        /* Rare, so the item is made anew rather than kept on its lease while two more are taken. */
+        rc = kin__stripe_grow(key->stripe, 0);
         if (rc < 0) {
-            break;
+            return rc;
         }
-        rc = attempt(dict, key, &store, fresh, when, expected);
-        kin__stripe_unlock(key->stripe);
-        if (rc != 2) {
-            break;
-        }
-        rc = kin__growth_prepare(&store.growth);
     }
-    if (KIN__FAULT(COMMIT_BEFORE_WRITE) && rc == 1 && value_size > 0) {
-        memcpy(fresh + 1, value, value_size);
-    }
-    kin__growth_finish(&store.growth);
-    kin__lease_finish(store.old);
-    kin__lease_finish(store.item);
     return rc;
 }
 

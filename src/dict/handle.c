@@ -46,16 +46,7 @@ static int make_room(kin_dict *dict, uint64_t expected)
     uint64_t each = expected / dict->stripes;
     each += each / 8 + 4;
     for (unsigned i = 0; i < dict->stripes; i++) {
-        struct kin__growth growth = {0};
-        int rc;
-        do {
-            rc = kin__stripe_lock(dict->stripe[i]);
-            if (rc == 0) {
-                rc = kin__stripe_room(dict->stripe[i], &growth, each);
-                kin__stripe_unlock(dict->stripe[i]);
-            }
-        } while (rc == 1 && (rc = kin__growth_prepare(&growth)) == 0);
-        kin__growth_finish(&growth);
+        int rc = kin__stripe_grow(dict->stripe[i], each);
         if (rc < 0) {
             return rc;
         }

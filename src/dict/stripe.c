@@ -44,40 +44,49 @@ void kin__stripe_unlock(struct kin__stripe *stripe)
 
 /* --- growing ------------------------------------------------------------------------------- */
 
-static void install(struct kin__stripe *stripe, struct kin__growth *growth,
-                    const struct kin__table_view *from, uint64_t items)
+/* What a growing table needs. */
+struct growth {
+    kin__lease *fresh; /* holds the new table until it is linked */
+    kin__lease *old;   /* holds the old one once it is not */
+    struct kin__table *table;
+};
+
+static bool has_room(const struct kin__stripe *stripe, const struct kin__table_view *view,
+                     uint64_t expected, uint64_t *ret_wanted)
 {
-    uint64_t word = kin__a64_load_relaxed(growth->fresh);
-    kin__a64_store(growth->old, from->slot != NULL ? kin__a64_load_relaxed(&stripe->table) : 0);
-    kin__a64_store(&stripe->table, word); /* commit */
-    kin__a64_store(growth->fresh, 0);
-    kin__a64_store(&stripe->used, items);
-    growth->table = NULL;
+    uint64_t items = kin__a64_load_relaxed(&stripe->items);
+    *ret_wanted = KIN__MAX(items + 1, expected);
+    return view->slot != NULL &&
+           kin__a64_load_relaxed(&stripe->used) < kin__table_limit(view->mask + 1) &&
+           *ret_wanted <= kin__table_limit(view->mask + 1);
 }
 
-int kin__stripe_room(struct kin__stripe *stripe, struct kin__growth *growth, uint64_t expected)
+int kin__stripe_room(struct kin__stripe *stripe, uint64_t expected)
+{
+    struct kin__table_view view;
+    uint64_t wanted;
+    int rc = kin__table_view(kin__a64_load_relaxed(&stripe->table), &view);
+    return rc < 0 ? rc : !has_room(stripe, &view, expected, &wanted);
+}
+
+/* Locked: 0 when there is room (now, or before), 1 with the capacity of the table that is needed. */
+static int install(struct kin__stripe *stripe, struct growth *growth, uint64_t expected,
+                   uint64_t *ret_capacity)
 {
     struct kin__table_view view, fresh;
-    uint64_t items = kin__a64_load_relaxed(&stripe->items);
-    uint64_t used = kin__a64_load_relaxed(&stripe->used);
+    uint64_t wanted, capacity = KIN__TABLE_MIN;
     int rc = kin__table_view(kin__a64_load_relaxed(&stripe->table), &view);
-    if (rc < 0) {
+    if (rc < 0 || has_room(stripe, &view, expected, &wanted)) {
         return rc;
     }
-    uint64_t wanted = KIN__MAX(items + 1, expected);
-    if (KIN__LIKELY(view.slot != NULL && used < kin__table_limit(view.mask + 1) &&
-                    wanted <= kin__table_limit(view.mask + 1))) {
-        return 0;
-    }
-    if (KIN__UNLIKELY(wanted > KIN__TABLE_MAX / 2)) {
+    if (wanted > KIN__TABLE_MAX / 2) {
         return KIN_EQUOTA;
     }
-    uint64_t capacity = KIN__TABLE_MIN;
     while (capacity < wanted * 2) {
         capacity *= 2;
     }
     if (growth->table == NULL || growth->table->capacity < capacity) {
-        growth->capacity = capacity;
+        *ret_capacity = capacity;
         return 1;
     }
     fresh.slot = growth->table->slot;
@@ -86,36 +95,44 @@ int kin__stripe_room(struct kin__stripe *stripe, struct kin__growth *growth, uin
     if (rc < 0) {
         return rc;
     }
-    install(stripe, growth, &view, items);
+    kin__a64_store(growth->old, kin__a64_load_relaxed(&stripe->table));
+    kin__a64_store(&stripe->table, kin__a64_load_relaxed(growth->fresh)); /* commit */
+    kin__a64_store(growth->fresh, 0);
+    kin__a64_store(&stripe->used, kin__a64_load_relaxed(&stripe->items));
     return 0;
 }
 
-int kin__growth_prepare(struct kin__growth *growth)
+static int prepare(struct growth *growth, uint64_t capacity)
 {
-    if (growth->fresh == NULL) {
-        growth->fresh = kin__lease_take();
-        growth->old = kin__lease_take();
-    }
-    /* One that turned out too small, or an old table of an earlier round. */
-    kin__block_free_leased(kin__a64_load_relaxed(growth->fresh));
-    kin__a64_store(growth->fresh, 0);
-    kin__block_free_leased(kin__a64_load_relaxed(growth->old));
-    kin__a64_store(growth->old, 0);
-    growth->table = NULL;
     void *block;
-    int rc = kin__block_make(kin__table_bytes(growth->capacity), growth->fresh, &block);
+    kin__block_free_leased(kin__a64_load_relaxed(growth->fresh)); /* one that was too small */
+    kin__a64_store(growth->fresh, 0);
+    growth->table = NULL;
+    int rc = kin__block_make(kin__table_bytes(capacity), growth->fresh, &block);
     if (rc == 0) {
         growth->table = block;
-        growth->table->capacity = growth->capacity;
+        growth->table->capacity = capacity;
     }
     return rc;
 }
 
-void kin__growth_finish(struct kin__growth *growth)
+int kin__stripe_grow(struct kin__stripe *stripe, uint64_t expected)
 {
-    kin__lease_finish(growth->fresh);
-    kin__lease_finish(growth->old);
-    growth->fresh = growth->old = NULL;
+    kin__lease *leases[2];
+    uint64_t capacity = 0;
+    kin__leases_take(leases, 2);
+    struct growth growth = {.fresh = leases[0], .old = leases[1]};
+    int rc;
+    do {
+        rc = kin__stripe_lock(stripe);
+        if (rc == 0) {
+            rc = install(stripe, &growth, expected, &capacity);
+            kin__stripe_unlock(stripe);
+        }
+    } while (rc == 1 && (rc = prepare(&growth, capacity)) == 0);
+    kin__lease_finish(growth.fresh);
+    kin__lease_finish(growth.old);
+    return rc;
 }
 
 /* --- linking ------------------------------------------------------------------------------- */

@@ -30,22 +30,14 @@ struct kin__stripe {
 int kin__stripe_lock(struct kin__stripe *stripe);
 void kin__stripe_unlock(struct kin__stripe *stripe);
 
-/* What a growing table needs, on leases. */
-struct kin__growth {
-    kin__lease *fresh; /* holds the new table until it is linked */
-    kin__lease *old;   /* holds the old one once it is not */
-    uint64_t capacity; /* wanted */
-    struct kin__table *table;
-};
-
 /*
- * Locked: makes sure that one more item can be linked. 0; 1 if a table of growth->capacity is
- * needed: unlock, kin__growth_prepare, lock, look again from the start; KIN_ECORRUPT.
+ * Locked: whether one more item can be linked, and there is room for `expected` in all. 0; 1 if the
+ * table is too small: unlock, kin__stripe_grow, lock, look again from the start; KIN_ECORRUPT.
  */
-int kin__stripe_room(struct kin__stripe *stripe, struct kin__growth *growth, uint64_t expected);
+int kin__stripe_room(struct kin__stripe *stripe, uint64_t expected);
 
-int kin__growth_prepare(struct kin__growth *growth);
-void kin__growth_finish(struct kin__growth *growth);
+/* Not locked, no leases held: a larger table (or one without tombs) if it is still needed. */
+int kin__stripe_grow(struct kin__stripe *stripe, uint64_t expected);
 
 /* Locked: links the item on the lease into a free slot that kin__table_find gave. */
 void kin__stripe_link(struct kin__stripe *stripe, struct kin__table_slot *slot, uint64_t hash,
