@@ -13,6 +13,7 @@
 #include <kinfolk/future.h>
 #include <kinfolk/list.h>
 #include <kinfolk/lock.h>
+#include <kinfolk/listener.h>
 #include <kinfolk/memory.h>
 #include <kinfolk/pipe.h>
 #include <kinfolk/placement.h>

@@ -142,6 +142,9 @@ static int read_header(struct kin_connection *connection, struct kin__turn *turn
         if (want < 0 || (want == 0 && size > SIZE_MAX)) {
             return fail(connection, turn, KIN_ECORRUPT);
         }
+        if (want == 0 && connection->limit > 0 && size > connection->limit) {
+            return fail(connection, turn, KIN_ETOOBIG);
+        }
         if (want == 0) {
             receiver->size = size;
             receiver->sized = true;

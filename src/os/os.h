@@ -148,6 +148,41 @@ int kin__socket_peer(int fd, int32_t *ret_pid, uint32_t *ret_uid, uint32_t *ret_
 int kin__fds_send(int fd, const int *fds, size_t count);
 int kin__fds_recv(int fd, int *ret_fds, size_t room, size_t *ret_count, bool *ret_eof);
 
+/* --- socket.c: addresses, listening, connecting ------------------------------------------- */
+
+/* A sockaddr. */
+struct kin__address {
+    uint32_t length;
+    unsigned char bytes[112] __attribute__((aligned(8)));
+};
+
+int kin__address_unix(const char *name, bool abstract, struct kin__address *ret_address);
+
+/* IPv4; host "": every interface. Resolves names: may block, allocates. -ENOENT: no such host. */
+int kin__address_inet(const char *host, uint16_t port, struct kin__address *ret_address);
+
+/* A listening, non-blocking, close-on-exec socket. */
+int kin__socket_listen(const struct kin__address *address, int backlog);
+
+/* An accepted, blocking, close-on-exec socket, or -EAGAIN, -ECONNABORTED, ... */
+int kin__socket_accept(int fd);
+
+/*
+ * Connects by the absolute deadline. *fd is -1 at first; the socket is stored there and the call
+ * may be repeated after -ETIMEDOUT and -EINTR; the caller closes it on failure.
+ */
+int kin__socket_connect(const struct kin__address *address, int *fd, int64_t deadline);
+
+/* "host:port" of an IPv4 socket. */
+int kin__socket_inet_name(int fd, char *ret_text, size_t room);
+
+/* Which file a path names (not following a link). */
+int kin__path_identity(const char *path, uint64_t *ret_device, uint64_t *ret_inode);
+int kin__path_remove(const char *path);
+
+/* The effective user. */
+uint32_t kin__uid(void);
+
 /* --- proc.c: processes -------------------------------------------------------------------- */
 
 int32_t kin__pid(void);

@@ -45,9 +45,9 @@ struct message {
 };
 
 struct crowd {
-    kin__a32 sender;                 /* the next one's number */
-    kin__a32 received;               /* in all */
-    kin__a32 times[SENDERS][EACH];   /* each message received */
+    kin__a32 sender;               /* the next one's number */
+    kin__a32 received;             /* in all */
+    kin__a32 times[SENDERS][EACH]; /* each message received */
 };
 static struct crowd *crowd;
 

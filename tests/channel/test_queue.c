@@ -119,8 +119,8 @@ START_TEST(sizes_up_to_16_mib)
 {
     struct kin_arena_stats before = arena();
     kin_queue *queue = create(0, 0, 0);
-    static const size_t sizes[] = {0,    1,    8,     15,        16,         255, 256,
-                                   257,  4000, 65536, (1u << 20) + 3, 16u << 20, 1};
+    static const size_t sizes[] = {
+        0, 1, 8, 15, 16, 255, 256, 257, 4000, 65536, (1u << 20) + 3, 16u << 20, 1};
     unsigned char *data = malloc(16u << 20), *back = malloc(16u << 20);
     for (size_t i = 0; i < 16u << 20; i++) {
         data[i] = (unsigned char)(i * 2654435761u >> 13);

@@ -1,0 +1,13 @@
+/* challenge, prefix of the response, HMAC under the key "secret", by Python 3.12's multiprocessing. */
+{"exactly twenty bytes", "",
+ "7bb6f0c4668fcbb719a924017a2c6279"},
+{"{md5}some random bytes", "{md5}",
+ "4ea31ede1eb59b817c022bf23000c9f5"},
+{"{sha256}some random bytes", "{sha256}",
+ "d0be3af834685897e717ae738d064359b72c48efc2d27d96f55863b30935f118"},
+{"{sha384}some random bytes", "{sha384}",
+ "25880cb6434c6ecfc0337957cfecabd6520982f1f442fa6df16562f4f8547f752a6ac4b49186aa8eebbab0f4fcbbae31"},
+{"{sha3_256}some random bytes", "{sha3_256}",
+ "ed0202f54f597528ad13798fd8dc3b4ba6e3d4a5e7bd28748f06c15d087fc4c6"},
+{"{sha3_384}some random bytes", "{sha3_384}",
+ "f607917851231970e8a205f0088cb0010a8933d3c89ab30b2f45b4a90998dcaab8dcffbcdce28ce754a931f2834da1b8"},
