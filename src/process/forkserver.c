@@ -10,6 +10,7 @@
 
 /* A zygote that dies while it starts a child is replaced, and asked again, so often. */
 #define TRIES 5
+#define DYING_NS 100000000
 #define FULL_NS 1000000 /* between two looks at a full request socket */
 
 /* This process's zygote; under the start lock, which a fork takes. */
@@ -59,10 +60,11 @@ static int zygote_end(void)
     return status;
 }
 
-/* Ends a dead one. */
-static void zygote_check(void)
+/* Ends one that is dead, or will be within `patience`: its descriptors close before its pidfd tells. */
+static void zygote_check(int64_t patience)
 {
-    if (zygote.control < 0 || kin__fd_wait(zygote.pidfd, 0) != 1) {
+    int64_t until = patience > 0 ? kin__clock_now() + patience : 0;
+    if (zygote.control < 0 || kin__fd_wait(zygote.pidfd, until) != 1) {
         return;
     }
     /* One that exited without ever having made a child ran something else: the user's main. */
@@ -75,7 +77,7 @@ static void zygote_check(void)
 void kin__forkserver_reap(void)
 {
     if (kin__start_trylock()) {
-        zygote_check();
+        zygote_check(0);
         kin__start_unlock();
     }
 }
@@ -115,7 +117,7 @@ static int zygote_begin(void)
 /* Sends the request to the zygote, which is started if there is none. -EPIPE: it died. */
 static int ask(const struct kin__request *request, const int *fds, unsigned fd_count)
 {
-    zygote_check();
+    zygote_check(0);
     int rc = zygote.refusal;
     if (rc == 0 && zygote.control < 0) {
         rc = zygote_begin();
@@ -123,7 +125,11 @@ static int ask(const struct kin__request *request, const int *fds, unsigned fd_c
     if (rc == 0) {
         rc = kin__packet_send(zygote.control, request, sizeof *request, fds, fd_count);
     }
-    return rc == -ECONNRESET ? -EPIPE : rc;
+    if (rc == -EPIPE || rc == -ECONNRESET) {
+        zygote_check(DYING_NS);
+        rc = zygote.refusal != 0 ? zygote.refusal : -EPIPE;
+    }
+    return rc;
 }
 
 /* The descriptors of a request, in their order. */
@@ -235,7 +241,7 @@ static void give_up(kin_process *process)
 static int without_report(void)
 {
     kin__start_lock();
-    zygote_check();
+    zygote_check(DYING_NS);
     int rc = zygote.refusal;
     kin__start_unlock();
     return rc < 0 ? rc : -EPIPE;
