@@ -128,6 +128,26 @@ static uint64_t mem_available(void)
     return line == NULL ? UINT64_MAX : strtoull(line + 13, NULL, 10) * 1024;
 }
 
+/* Number behind a key of a memory.stat, in bytes; 0 if it has none. */
+static uint64_t stat_of(const char *stat, const char *key)
+{
+    const char *line = strstr(stat, key);
+    return line == NULL ? 0 : strtoull(line + strlen(key), NULL, 10);
+}
+
+/* Bytes of a cgroup's page cache of files, which the kernel gives up before it refuses memory: a
+ * group that has read much is not for that reason full. Memory of memfds is not among them. */
+static uint64_t file_cache(const char *path)
+{
+    char text[8192];
+    if (read_text(path, text, sizeof text) < 0) {
+        return 0;
+    }
+    bool v1 = strstr(text, "\ntotal_inactive_file ") != NULL;
+    return v1 ? stat_of(text, "\ntotal_inactive_file ") + stat_of(text, "\ntotal_active_file ")
+              : stat_of(text, "\ninactive_file ") + stat_of(text, "\nactive_file ");
+}
+
 /* The tightest limit of the caller's memory cgroup and its ancestors, and what is used there. */
 static void cgroup_memory(uint64_t *ret_limit, uint64_t *ret_used)
 {
@@ -156,11 +176,14 @@ static void cgroup_memory(uint64_t *ret_limit, uint64_t *ret_used)
         char path[PATH_MAX];
         snprintf(path, sizeof path, "%s%s/%s", root, group, limit_file);
         uint64_t limit = read_number(path);
-        if (limit < *ret_limit) {
+        /* Version 1 says no limit by a very large one. */
+        if (limit < KIN__MIN(*ret_limit, UINT64_C(1) << 62)) {
             snprintf(path, sizeof path, "%s%s/%s", root, group, used_file);
             uint64_t used = read_number(path);
+            snprintf(path, sizeof path, "%s%s/memory.stat", root, group);
+            uint64_t cache = file_cache(path);
             *ret_limit = limit;
-            *ret_used = used == UINT64_MAX ? 0 : used;
+            *ret_used = used == UINT64_MAX ? 0 : used - KIN__MIN(used, cache);
         }
         char *slash = strrchr(group, '/');
         if (slash == NULL) {

@@ -2,6 +2,7 @@
  * Protocol: docs/design/arena.md. */
 #include <errno.h>
 
+#include "base/fault.h"
 #include "os/os.h"
 #include "shm/heap.h"
 
@@ -26,10 +27,11 @@ static int allocate_tables(uint64_t from, uint64_t to)
     return rc < 0 ? rc : allocate(head->words_offset + first, length);
 }
 
-/* Allocates [from, to) piece by piece and returns the end of what was got. */
+/* Allocates [from, to) piece by piece and returns the end of what was got. The caller has found
+ * memory for the first step available; that for each further one is looked for before it. */
 static uint64_t allocate_range(uint64_t from, uint64_t to)
 {
-    uint64_t at = from, checked = from;
+    uint64_t at = from, checked = KIN__MIN(from + STEP_MAX, to);
     while (at < to) {
         if (at >= checked) {
             checked = KIN__MIN(at + STEP_MAX, to);
@@ -49,6 +51,9 @@ static uint64_t allocate_range(uint64_t from, uint64_t to)
 void kin__heap_append(struct kin__heap_view *view, uint32_t end)
 {
     uint32_t unit = view->end;
+    if (KIN__FAULT(COMMIT_BEFORE_WRITE)) {
+        kin__a64_store(&kin__family.head->committed, (uint64_t)end * KIN__UNIT);
+    }
     kin__a64_store(&view->units[unit], kin__entry(KIN__UNIT_FREE, 0, end - unit));
     /* The commit: from here on the run is part of the data area, and kin__at lets it through. */
     kin__a64_store(&kin__family.head->committed, (uint64_t)end * KIN__UNIT);

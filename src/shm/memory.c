@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "shm/arena.h"
 #include "shm/object.h"
 
@@ -26,7 +27,7 @@ void *kin_alloc(size_t size)
     }
     uint64_t offset;
     kin__lease *lease = kin__lease_take();
-    rc = kin__block_alloc(size, lease, &offset);
+    rc = kin__block_alloc(size, KIN__FAULT(LEASE_CLEARED_EARLY) ? NULL : lease, &offset);
     kin__lease_drop(lease);
     if (KIN__UNLIKELY(rc < 0)) {
         return fail(rc);
