@@ -1,0 +1,34 @@
+/* A pool of five workers whose results are printed before it is closed. */
+#include <kinfolk.h>
+#include <stdio.h>
+
+static int twice(const void *item, void *result, void *state)
+{
+    (void)state;
+    *(int *)result = *(const int *)item * 2;
+    return 0;
+}
+
+int main(void)
+{
+    struct kin_pool_options options = KIN_POOL_OPTIONS_INIT;
+    options.processes = 5;
+    kin_pool *pool = NULL;
+    int rc = kin_pool_create(&options, &pool);
+    if (rc < 0) {
+        fprintf(stderr, "pool: %s\n", kin_strerror(rc));
+        return 1;
+    }
+    int items[] = {1, 2, 3, 4, 5}, results[5];
+    rc = kin_pool_map(pool, twice, items, 5, sizeof items[0], results, sizeof results[0], NULL);
+    if (rc < 0) {
+        fprintf(stderr, "map: %s\n", kin_strerror(rc));
+        kin_pool_destroy(pool);
+        return 1;
+    }
+    printf("[%d, %d, %d, %d, %d]\n", results[0], results[1], results[2], results[3], results[4]);
+    kin_pool_close(pool);
+    kin_pool_join(pool, KIN_FOREVER);
+    kin_pool_destroy(pool);
+    return 0;
+}

@@ -1,0 +1,45 @@
+"""Makes the name ``multiprocessing``, and each of its submodules, mean Kinfolk."""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+
+_NAME = "multiprocessing"
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds ``multiprocessing`` and ``multiprocessing.x`` as ``kinfolk`` and ``kinfolk.x``.
+
+    A submodule that Kinfolk does not have is not found: the standard package is never loaded, since
+    two packages with separate state in one process would be worse than an ImportError.
+    """
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname == _NAME or fullname.startswith(_NAME + "."):
+            return importlib.machinery.ModuleSpec(fullname, self)
+        return None
+
+    def create_module(self, spec):
+        real = "kinfolk" + spec.name[len(_NAME) :]
+        try:
+            module = importlib.import_module(real)
+        except ModuleNotFoundError as error:
+            if error.name != real:
+                raise
+            raise ModuleNotFoundError(
+                f"No module named {spec.name!r} in Kinfolk", name=spec.name
+            ) from None
+        # The import system is about to write the alias's spec into the module: keep its own.
+        self._own = (module.__spec__, module.__loader__)
+        return module
+
+    def exec_module(self, module):
+        module.__spec__, module.__loader__ = self._own
+
+
+def install():
+    """From now on ``import multiprocessing`` means Kinfolk in this process and its children."""
+    if _NAME in sys.modules:
+        raise ImportError("the standard multiprocessing package is already loaded")
+    sys.meta_path.insert(0, _Finder())

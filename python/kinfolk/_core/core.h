@@ -1,0 +1,50 @@
+/*
+ * The extension module kinfolk._core: what its files share. Layer: python (public headers only).
+ *
+ * Every blocking call of the library is made without the GIL; signal handlers run through the
+ * thread's interrupt function (kin__py_block_begin), which takes the GIL back for them.
+ */
+#ifndef KIN_PYTHON_CORE_H
+#define KIN_PYTHON_CORE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <kinfolk.h>
+
+struct core_state {
+    PyTypeObject *process_type;
+    PyTypeObject *pool_type;
+    PyObject *process_error;     /* ProcessError, the base of the library's own errors */
+    PyObject *timeout_error;
+    PyObject *worker_lost_error;
+    PyObject *worker_init_error;
+    PyObject *dumps;             /* pickle.dumps, C */
+    PyObject *loads;
+    PyObject *fork;              /* os.fork */
+};
+
+extern struct PyModuleDef kin__py_module;
+struct core_state *kin__py_state(PyObject *module);
+
+/* Sets the Python exception for a negative code of the library; returns NULL. `what` names the
+ * call that failed. If a Python exception is already set (by a signal handler), keeps that. */
+void *kin__py_error(struct core_state *state, int rc, const char *what);
+
+/* Seconds (a number or None: for ever) as the library's nanoseconds; -2 with an exception set. */
+int64_t kin__py_timeout(PyObject *seconds);
+
+/* Brackets a blocking call: releases the GIL, lets signal handlers run. */
+struct kin__py_block {
+    PyThreadState *thread;
+};
+void kin__py_block_begin(struct kin__py_block *block);
+void kin__py_block_end(struct kin__py_block *block);
+
+/* Around forks that the library makes by itself: Python's fork protocol. */
+int kin__py_install_fork_hooks(void);
+
+extern PyType_Spec kin__py_process_spec;
+extern PyType_Spec kin__py_pool_spec;
+
+#endif

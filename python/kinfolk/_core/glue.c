@@ -1,0 +1,103 @@
+/* Errors, timeouts, blocking calls and forks between the library and Python. Layer: python. */
+#include "core.h"
+
+#include <errno.h>
+#include <math.h>
+
+void *kin__py_error(struct core_state *state, int rc, const char *what)
+{
+    if (PyErr_Occurred() != NULL) {
+        return NULL;
+    }
+    PyObject *type = state->process_error;
+    switch (rc) {
+    case -ENOMEM:
+    case KIN_EQUOTA:
+        type = PyExc_MemoryError;
+        break;
+    case -ETIMEDOUT:
+        type = state->timeout_error;
+        break;
+    case -EINVAL:
+    case KIN_ESTATE:
+        type = PyExc_ValueError;
+        break;
+    case KIN_EWORKERLOST:
+        type = state->worker_lost_error;
+        break;
+    case KIN_EWORKERINIT:
+        type = state->worker_init_error;
+        break;
+    default:
+        if (rc > -4096) {
+            errno = -rc;
+            return PyErr_SetFromErrno(PyExc_OSError);
+        }
+    }
+    PyErr_Format(type, "%s: %s", what, kin_strerror(rc));
+    return NULL;
+}
+
+int64_t kin__py_timeout(PyObject *seconds)
+{
+    if (seconds == NULL || seconds == Py_None) {
+        return KIN_FOREVER;
+    }
+    double s = PyFloat_AsDouble(seconds);
+    if (s == -1.0 && PyErr_Occurred() != NULL) {
+        return -2;
+    }
+    if (isnan(s)) {
+        PyErr_SetString(PyExc_ValueError, "timeout must be a number of seconds, not nan");
+        return -2;
+    }
+    /* Two hundred years is for ever. */
+    return s <= 0.0 ? 0 : s > 6e9 ? KIN_FOREVER : (int64_t)(s * 1e9);
+}
+
+static int run_signal_handlers(void *arg)
+{
+    (void)arg;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int rc = PyErr_CheckSignals() < 0 ? -EINTR : 0;
+    PyGILState_Release(gil);
+    return rc;
+}
+
+void kin__py_block_begin(struct kin__py_block *block)
+{
+    kin_thread_set_interrupt(run_signal_handlers, NULL);
+    block->thread = PyEval_SaveThread();
+}
+
+void kin__py_block_end(struct kin__py_block *block)
+{
+    PyEval_RestoreThread(block->thread);
+    kin_thread_set_interrupt(NULL, NULL);
+}
+
+/* --- forks that the library makes (replacement of workers): Python's own protocol ---------- */
+
+static _Thread_local PyGILState_STATE forking_gil;
+
+static void before_fork(void)
+{
+    forking_gil = PyGILState_Ensure();
+    PyOS_BeforeFork();
+}
+
+static void after_fork_in_parent(void)
+{
+    PyOS_AfterFork_Parent();
+    PyGILState_Release(forking_gil);
+}
+
+static void after_fork_in_child(void)
+{
+    PyOS_AfterFork_Child(); /* the child goes on holding the GIL: see pool.c */
+}
+
+int kin__py_install_fork_hooks(void)
+{
+    return kin_process_set_fork_hooks(before_fork, after_fork_in_parent, after_fork_in_child);
+}
