@@ -11,7 +11,7 @@
 - A block behind the mark "run", or "run: OUTPUT" (with \\n for line ends), is run and must end with
   0, and print that. The mark is a comment of its own line: "; run" in man pages, "<!-- run -->" in
   Markdown.
-- Links of Markdown pages, and what SEE ALSO names, exist.
+- Links of Markdown pages, and what SEE ALSO names, exist; docs/design/README.md links every page.
 
 Usage: check_docs.py TOP BUILD LIBRARY. Prints TAP; exit status 1 if something is wrong.
 """
@@ -208,6 +208,14 @@ def check_python(where, code, mark, work, name):
     report(f"{where}: Python {'script, run' if mark else 'part'}", problems)
 
 
+def check_design_index():
+    folder = TOP / "docs/design"
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (folder / "README.md").read_text()))
+    pages = {path.name for path in folder.glob("*.md")} - {"README.md"}
+    report("docs/design/README.md links every page",
+           [f"no link to {name}" for name in sorted(pages - linked)])
+
+
 def check_markdown(path, work):
     text = path.read_text()
     name = str(path.relative_to(TOP))
@@ -244,6 +252,7 @@ def main():
                            compile_c(code, work, f"{base}_synopsis", False))
             for line, mark, code in page.blocks("EXAMPLE"):
                 check_c(f"{page.name}:{line}", code, mark, work, f"{base}_{line}")
+        check_design_index()
         for path in [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]:
             check_markdown(path, work)
     for number, (what, problems) in enumerate(results, 1):
