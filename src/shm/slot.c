@@ -191,7 +191,7 @@ void kin__leases_take(kin__lease **ret_leases, unsigned count)
     uint32_t open = 0;
     while (!kin__a32_cas(&kin__self->lease_gate, &open, 1)) {
         open = 0;
-        sched_yield();
+        kin__yield();
     }
     for (unsigned i = 0; i < count; i++) {
         ret_leases[i] = kin__lease_take();
