@@ -205,9 +205,9 @@ START_TEST(a_storm_of_kills)
         pid[i] = start_member(&storm, parent, i, &producers);
     }
     int64_t end = team_now() + 2500 * MS;
-    while (team_now() < end && producers < PRODUCERS - 3) {
+    while (team_now() < end && producers < PRODUCERS) {
         int64_t until = team_now() + (int64_t)(next_random(&random) % (20 * MS));
-        while (team_now() < until) {
+        while (team_now() < until && producers < PRODUCERS - 1) { /* one is for the kill below */
             int status, ended = waitpid(-1, &status, WNOHANG);
             for (unsigned i = 0; i < 3 && ended > 0; i++) {
                 if (pid[i] == ended) { /* has put all it may */
