@@ -70,6 +70,13 @@ static inline void kin__ring_publish(struct kin__ring_end *end)
     kin__a64_xchg(&end->ring->tail, end->own);
 }
 
+/* The same without a look at the consumer to follow: it sees the records soon, but it may fall asleep
+ * at the same time. Whoever uses it publishes, and looks, before it sleeps itself. */
+static inline void kin__ring_publish_quietly(struct kin__ring_end *end)
+{
+    kin__a64_store(&end->ring->tail, end->own); /* P1 */
+}
+
 /*
  * Consumer: the next record, 1, or 0 if there is none, or KIN_ECORRUPT. The payload stays valid
  * until the release.
@@ -80,6 +87,12 @@ int kin__ring_read(struct kin__ring_end *end, void **ret_payload, uint64_t *ret_
 static inline void kin__ring_release(struct kin__ring_end *end)
 {
     kin__a64_xchg(&end->ring->head, end->own); /* P3, as in publish */
+}
+
+/* The same for a producer that does not sleep for room. */
+static inline void kin__ring_release_quietly(struct kin__ring_end *end)
+{
+    kin__a64_store(&end->ring->head, end->own); /* P3 */
 }
 
 /* Consumer: bytes that are published and not yet read, as last seen. */

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #define PREFETCH_NS 200000 /* work to have queued at a worker */
-#define PREFETCH_MOST 64
+#define PREFETCH_MOST 256 /* less than that of very short ones would not outlast a wake-up */
 #define PREFETCH_UNKNOWN 16 /* tasks to queue while their length is not known */
 #define REVOKE_NS 100000    /* work that must be queued elsewhere for an idle worker to take it */
 #define LOOK_NS 1000000     /* between looks for work to take back */

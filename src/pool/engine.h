@@ -28,11 +28,12 @@ enum kin__task_state {
 
 /*
  * A task, and the user's handle to it. The reference count has one for the handle (or the iterator
- * or map that owns it) and one while it is not done. Once DONE, what it came to is constant.
+ * that owns it) and one while it is not done. A map over items of different sizes has its tasks in an
+ * array of its own, without references. Once DONE, what it came to is constant.
  */
 struct kin_future {
-    kin_pool *pool; /* a reference */
-    kin__a32 references;
+    kin_pool *pool; /* a reference, unless the task is its owner's */
+    kin__a32 references; /* constant 0: the task's memory is its owner's */
     kin__a32 state; /* enum kin__task_state; read without the lock: DONE is stored last */
     kin_future *next, *previous; /* in the queue that it is on */
     kin_task_fn *fn;
@@ -53,8 +54,8 @@ struct kin_future {
     kin_future_fn *callback;
     void *callback_arg;
     bool called; /* the callback has been queued */
+    const void *arg; /* behind the task, or the owner's */
     uint64_t arg_size;
-    unsigned char arg[] __attribute__((aligned(16)));
 };
 
 enum kin__crew_state {
@@ -267,8 +268,15 @@ struct kin__task_request {
     uint64_t index;
 };
 
-/* A task that is not queued yet; the caller's reference. No lock needed. NULL: no memory. */
+/* A task that is not queued yet, and a copy of its argument: the caller's reference, and one for the
+ * queue. No lock needed. NULL: no memory. */
 kin_future *kin__task_create(kin_pool *pool, const struct kin__task_request *request);
+
+/* The same in the caller's memory, which stays, as does the argument, until it is finished. */
+void kin__task_init(kin_pool *pool, const struct kin__task_request *request, kin_future *task);
+
+/* Never queued: gives back both references. */
+void kin__task_discard(kin_future *task);
 void kin__task_hold(kin_future *task);
 void kin__task_release(kin_future *task);
 

@@ -51,7 +51,7 @@ int kin_pool_submit(kin_pool *pool, kin_task_fn *fn, const void *arg, size_t siz
     }
     pthread_mutex_unlock(&pool->lock);
     if (rc < 0) {
-        kin__task_release(future);
+        kin__task_discard(future);
         return rc;
     }
     *ret_future = future;

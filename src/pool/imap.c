@@ -142,7 +142,7 @@ static void fill(kin_imap *imap)
         }
         pthread_mutex_unlock(&pool->lock);
         if (rc < 0) {
-            kin__task_release(task);
+            kin__task_discard(task);
             end_input(imap, rc);
         }
     }

@@ -7,14 +7,14 @@
 
 #include "base/options.h"
 
-#define AHEAD_MOST 128 /* tasks in the pool at once, for each worker */
+#define AHEAD_MOST 512 /* tasks in the pool at once, for each worker */
 
 /* All under the pool's lock. */
 struct var_map {
     kin_pool *pool;
     struct kin_bytes *results;
     int *codes;
-    kin_future **tasks; /* by slot; those not done */
+    kin_future *tasks; /* by slot; `finished` is NULL in those that are not under way */
     uint64_t *free_slots;
     uint64_t free_count, slots;
     uint64_t submitted, done;
@@ -30,7 +30,8 @@ static void on_finished(kin_future *task)
     if (task->status == 0) {
         if (map->results != NULL) {
             map->results[task->index] = (struct kin_bytes){task->data, task->size};
-            task->data = NULL; /* the caller's from now on */
+        } else {
+            free(task->data);
         }
     } else if (task->status == KIN_ECANCELLED) {
         map->cancelled++;
@@ -42,9 +43,8 @@ static void on_finished(kin_future *task)
     if (map->codes != NULL) {
         map->codes[task->index] = task->status == KIN_ETASK ? task->code : task->status;
     }
-    map->tasks[task->slot] = NULL;
-    map->free_slots[map->free_count++] = task->slot;
-    kin__task_release(task); /* the map's reference; the engine still has its own */
+    task->finished = NULL;
+    map->free_slots[map->free_count++] = (uint64_t)(task - map->tasks);
 }
 
 static bool may_go_on(void *arg)
@@ -64,8 +64,8 @@ static void cancel(struct var_map *map, bool kill)
 {
     kin_pool *pool = map->pool;
     for (uint64_t i = 0; i < map->slots; i++) {
-        kin_future *task = map->tasks[i];
-        if (task == NULL) {
+        kin_future *task = &map->tasks[i];
+        if (task->finished == NULL) {
             continue;
         }
         if (kin__task_take_back(pool, task) == 0) {
@@ -89,12 +89,8 @@ static int submit(struct var_map *map, struct kin__task_request *request,
         request->arg = items[*next].data;
         request->size = items[*next].size;
         request->index = *next;
-        kin_future *task = kin__task_create(pool, request);
-        if (task == NULL) {
-            return -ENOMEM;
-        }
-        task->slot = map->free_slots[--map->free_count];
-        map->tasks[task->slot] = task;
+        kin_future *task = &map->tasks[map->free_slots[--map->free_count]];
+        kin__task_init(pool, request, task);
         map->submitted++;
         kin__task_queue(pool, task);
         ++*next;

@@ -14,8 +14,8 @@
 #include "shm/object.h"
 
 #define KIN__POOL_WORKERS 900
-#define KIN__POOL_TASK_RING 16384
-#define KIN__POOL_RESULT_RING 32768
+#define KIN__POOL_TASK_RING 32768
+#define KIN__POOL_RESULT_RING 65536
 #define KIN__POOL_INLINE 2048 /* longest argument or reply that travels inside a ring */
 
 enum kin__pool_control {

@@ -31,6 +31,23 @@ void kin__tasks_remove(struct kin__tasks *tasks, kin_future *task)
     task->next = task->previous = NULL;
 }
 
+void kin__task_init(kin_pool *pool, const struct kin__task_request *request, kin_future *task)
+{
+    *task = (kin_future){
+        .pool = pool,
+        .fn = request->fn,
+        .role = request->role,
+        .retries =
+            request->retries == KIN_RETRIES_DEFAULT ? pool->options.retries : request->retries,
+        .timeout_ns = request->timeout_ns,
+        .finished = request->finished,
+        .owner = request->owner,
+        .index = request->index,
+        .arg = request->arg,
+        .arg_size = request->size,
+    };
+}
+
 kin_future *kin__task_create(kin_pool *pool, const struct kin__task_request *request)
 {
     if (request->size > SIZE_MAX / 2) {
@@ -40,21 +57,11 @@ kin_future *kin__task_create(kin_pool *pool, const struct kin__task_request *req
     if (task == NULL) {
         return NULL;
     }
-    memset(task, 0, sizeof *task);
-    task->pool = pool;
+    kin__task_init(pool, request, task);
     kin__pool_hold(pool);
-    kin__a32_store_relaxed(&task->references, 1);
-    task->fn = request->fn;
-    task->role = request->role;
-    task->retries =
-        request->retries == KIN_RETRIES_DEFAULT ? pool->options.retries : request->retries;
-    task->timeout_ns = request->timeout_ns;
-    task->finished = request->finished;
-    task->owner = request->owner;
-    task->index = request->index;
-    task->arg_size = request->size;
+    kin__a32_store_relaxed(&task->references, 2);
     if (request->size != 0) {
-        memcpy(task->arg, request->arg, request->size);
+        task->arg = memcpy(task + 1, request->arg, request->size);
     }
     return task;
 }
@@ -73,6 +80,12 @@ void kin__task_release(kin_future *task)
     }
 }
 
+void kin__task_discard(kin_future *task)
+{
+    kin__task_release(task);
+    kin__task_release(task);
+}
+
 static struct kin__tasks *backlog_of(kin_pool *pool, const kin_future *task)
 {
     return &pool->backlog[task->role == KIN__ANY_ROLE ? pool->roles : task->role];
@@ -80,7 +93,6 @@ static struct kin__tasks *backlog_of(kin_pool *pool, const kin_future *task)
 
 void kin__task_queue(kin_pool *pool, kin_future *task)
 {
-    kin__task_hold(task);
     task->id = ++pool->last_id;
     kin__tasks_push(backlog_of(pool, task), task);
     pool->queued++;
@@ -105,6 +117,7 @@ static void unqueue(kin_pool *pool, kin_future *task)
 void kin__task_finish(kin_pool *pool, kin_future *task, int status, int code, void *data,
                       uint64_t size)
 {
+    bool owned = kin__a32_load_relaxed(&task->references) == 0;
     task->status = status;
     task->code = code;
     task->data = data;
@@ -125,7 +138,9 @@ void kin__task_finish(kin_pool *pool, kin_future *task, int status, int code, vo
         kin__tasks_push(&pool->calls, task);
     }
     kin__pool_changed(pool);
-    kin__task_release(task);
+    if (!owned) {
+        kin__task_release(task);
+    }
 }
 
 /* Off its worker's list, its argument's block freed. */

@@ -56,11 +56,13 @@ int kin__worker_reserve(struct kin__worker *worker, uint64_t size,
 
 void kin__worker_publish(struct kin__worker *worker, bool urgent)
 {
-    kin__ring_publish(&worker->results);
     worker->unrung++;
     if (urgent) {
         worker->unrung = 0;
+        kin__ring_publish(&worker->results);
         kin__doorbell_ring(&worker->object->bell, worker->event_fd);
+    } else {
+        kin__ring_publish_quietly(&worker->results);
     }
 }
 
@@ -90,6 +92,11 @@ static int await_message(struct kin__worker *worker, void **ret_message, uint64_
         int rc = kin__ring_read(&worker->tasks, ret_message, ret_size);
         if (rc != 0) {
             return rc;
+        }
+        worker->free_since = 0;
+        if (worker->unrung != 0) {
+            /* What was to follow those results has been taken back. */
+            kin__worker_publish(worker, true);
         }
         if (kin__spin_until(&worker->spin, has_message, worker)) {
             continue;
@@ -150,12 +157,13 @@ static int answer(struct kin__worker *worker, uint64_t id, int code, int64_t beg
         worker->rung = now;
     }
     kin__worker_publish(worker, urgent);
+    worker->free_since = now;
     return 0;
 }
 
 static int run_call(struct kin__worker *worker, struct kin__call_message *message, uint64_t size)
 {
-    int64_t began = kin__clock_now();
+    int64_t began = worker->free_since != 0 ? worker->free_since : kin__clock_now();
     if (message->timed) {
         kin__a64_store(&worker->block->began, (uint64_t)began << 1); /* before the claim, P5 */
     }
@@ -193,13 +201,14 @@ static int serve(struct kin__worker *worker)
             rc = run_call(worker, message, size);
         } else if (kind == KIN__TASK_RANGE && size >= sizeof(struct kin__range_message)) {
             rc = kin__worker_run_range(worker, message);
+            worker->free_since = 0;
         } else if (kind == KIN__TASK_STOP) {
             kin__ring_release(&worker->tasks);
             return 0;
         } else {
             rc = KIN_ECORRUPT;
         }
-        kin__ring_release(&worker->tasks);
+        kin__ring_release_quietly(&worker->tasks); /* the parent sends more when it has answers */
         if (rc < 0) {
             return rc;
         }

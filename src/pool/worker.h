@@ -25,6 +25,7 @@ struct kin__worker {
     bool thread;
     void *state;        /* what the initializer stored */
     int64_t rung;       /* when the bell was last rung */
+    int64_t free_since; /* when the last call ended, if nothing was waited for since; else 0 */
     uint64_t unrung;    /* results published since */
     struct kin_reply reply;
     /* The map whose ranges were run last. */
