@@ -25,6 +25,11 @@ uint64_t kin__clock_ticks(void)
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);
     /* The kernel counts start times in ticks of this many a second, whatever its own are. */
-    uint64_t hz = (uint64_t)sysconf(_SC_CLK_TCK);
+    static kin__a64 known;
+    uint64_t hz = kin__a64_load_relaxed(&known);
+    if (hz == 0) {
+        hz = (uint64_t)sysconf(_SC_CLK_TCK);
+        kin__a64_store_relaxed(&known, hz);
+    }
     return (uint64_t)t.tv_sec * hz + (uint64_t)t.tv_nsec * hz / 1000000000;
 }

@@ -194,8 +194,7 @@ int32_t kin__tid(void);
 /* A close-on-exec pidfd. */
 int kin__pidfd_open(int32_t pid);
 
-/* Start time in clock ticks since boot (field 22 of /proc/PID/stat): with the pid, names a process
- * for good. */
+/* Start time in clock ticks since boot (field 22 of /proc/PID/stat). */
 int kin__process_start_time(int32_t pid, uint64_t *ret_ticks);
 
 /* The id of the caller's PID namespace. */
@@ -209,10 +208,10 @@ enum kin__life {
 };
 
 /*
- * What became of the process that had this pid and start time (0: not known). `inode` (0: do not
- * look) is the file that its image must still map.
+ * What became of the process that had this pid at `seen_at` (ticks since boot; 0: not known).
+ * `inode` (0: do not look) is the file that its image must still map.
  */
-enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inode);
+enum kin__life kin__process_life(int32_t pid, uint64_t seen_at, uint64_t inode);
 
 /*
  * Whether any process that started at `since` (ticks since boot) or later and that `known` does not

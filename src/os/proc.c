@@ -110,7 +110,7 @@ static int maps_inode(int32_t pid, uint64_t inode)
     return found;
 }
 
-enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inode)
+enum kin__life kin__process_life(int32_t pid, uint64_t seen_at, uint64_t inode)
 {
     int fd = kin__pidfd_open(pid);
     if (fd < 0) {
@@ -122,10 +122,10 @@ enum kin__life kin__process_life(int32_t pid, uint64_t start_time, uint64_t inod
         ready = poll(&p, 1, 0);
     } while (ready < 0 && errno == EINTR);
     enum kin__life life = KIN__LIFE_RUNNING;
-    uint64_t now;
+    uint64_t start;
     if (ready > 0) {
         life = KIN__LIFE_GONE;
-    } else if (start_time != 0 && kin__process_start_time(pid, &now) == 0 && now != start_time) {
+    } else if (seen_at != 0 && kin__process_start_time(pid, &start) == 0 && start > seen_at) {
         life = KIN__LIFE_GONE;
     } else if (inode != 0) {
         int mapped = maps_inode(pid, inode);

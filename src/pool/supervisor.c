@@ -188,7 +188,7 @@ static void after_fork_in_child(void)
     supervisor.session = NULL;
     supervisor.pools = NULL;
     is_me = false;
-    pthread_mutex_init(&supervisor.lock, NULL);
+    supervisor.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 __attribute__((constructor)) static void watch_forks(void)

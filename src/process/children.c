@@ -29,7 +29,8 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
-/* The children are the parent's: their descriptors are of no use here, the handles are dead. */
+/* The children are the parent's: their descriptors are of no use here, the handles are dead. Nothing
+ * is written into these: that would copy pages. */
 static void after_fork_in_child(void)
 {
     kin_process *next;
@@ -37,15 +38,13 @@ static void after_fork_in_child(void)
         next = p->next;
         kin__fd_drop(p->pidfd);
         kin__fd_drop(p->report);
-        p->pidfd = p->report = -1;
-        p->listed = false;
         if (p->detached) {
             free(p);
         }
     }
     children.first = children.last = NULL;
     kin__a32_store_relaxed(&detached, 0);
-    pthread_mutex_init(&lock, NULL);
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 __attribute__((constructor)) static void watch_forks(void)
@@ -56,7 +55,6 @@ __attribute__((constructor)) static void watch_forks(void)
 void kin__children_add(kin_process *process)
 {
     pthread_mutex_lock(&lock);
-    process->listed = true;
     process->next = NULL;
     process->previous = children.last;
     *(children.last != NULL ? &children.last->next : &children.first) = process;
@@ -69,7 +67,6 @@ static void unlist(kin_process *process)
 {
     *(process->previous != NULL ? &process->previous->next : &children.first) = process->next;
     *(process->next != NULL ? &process->next->previous : &children.last) = process->previous;
-    process->listed = false;
     if (process->detached) {
         kin__a32_sub(&detached, 1);
     }

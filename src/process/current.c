@@ -116,7 +116,7 @@ static int open_parent(void)
     uint64_t start;
     bool same = self.method == KIN_START_FORKSERVER
                     ? kin__process_start_time(self.parent_pid, &start) == 0 &&
-                          start == self.parent_start
+                          start <= self.parent_seen_at
                     : kin__parent_pid() == self.parent_pid;
     if (!same) {
         kin__fd_drop(fd);

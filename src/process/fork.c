@@ -108,8 +108,8 @@ int kin__start_fork(kin_process *process, const struct kin__start *start)
         if (hooks.child != NULL) {
             hooks.child();
         }
+        /* The handle is not freed: that would copy a page of the heap for a process that may be short. */
         kin__fork_in_child(process);
-        free(process);
         kin_process_exit(start->target(arg, start->arg_size));
     }
     if (hooks.parent != NULL) {

@@ -301,7 +301,7 @@ int kin__start_forkserver(kin_process *process, const struct kin__start *start)
     if (rc < 0) {
         return rc;
     }
-    message.birth.parent_start = kin__a64_load(&kin__slot_at(kin__self->slot)->start_time);
+    message.birth.parent_seen_at = kin__a64_load(&kin__slot_at(kin__self->slot)->seen_at);
     for (int i = 0; i < TRIES; i++) {
         rc = serve_once(process, &message);
         if (rc != -EPIPE) {

@@ -8,6 +8,12 @@
 #include <signal.h>
 #include <stdlib.h>
 
+static bool is_own(const kin_process *process)
+{
+    return process->owner_slot == kin__self->slot &&
+           process->owner_generation == kin__self->generation;
+}
+
 int kin__process_check(const kin_process *process)
 {
     if (process == NULL) {
@@ -17,10 +23,7 @@ int kin__process_check(const kin_process *process)
     if (rc < 0) {
         return rc;
     }
-    return process->owner_slot == kin__self->slot &&
-                   process->owner_generation == kin__self->generation
-               ? 0
-               : KIN_EFORKED;
+    return is_own(process) ? 0 : KIN_EFORKED;
 }
 
 /* As kin__child_reap. The handle is locked. */
@@ -174,11 +177,11 @@ kin_process *kin_process_destroy(kin_process *process)
     if (process == NULL) {
         return NULL;
     }
-    if (process->listed) {
+    if (is_own(process)) {
         kin__children_release(process);
     } else {
-        /* A forked child's copy: its mutex may have been locked at the fork. */
-        kin__fd_drop(process->pidfd);
+        /* A forked child's copy: the fork has closed its descriptors, and its mutex may have been
+         * locked at it. */
         free(process);
     }
     return NULL;

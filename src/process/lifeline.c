@@ -37,7 +37,7 @@ static void after_fork_in_child(void)
         kin__fd_drop(ends[0]);
     }
     ends[0] = ends[1] = followed = -1;
-    pthread_mutex_init(&lock, NULL);
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -21,7 +21,7 @@ struct head {
     uint32_t version;
     uint32_t kind;
     uint64_t total; /* bytes of all */
-    uint64_t parent_start;
+    uint64_t parent_seen_at;
     int32_t parent_pid;
     uint32_t method;
     uint32_t flags;
@@ -52,7 +52,7 @@ int kin__message_store(const struct kin__message *m)
         .version = VERSION,
         .kind = m->kind,
         .total = fixed + m->arg_size,
-        .parent_start = m->birth.parent_start,
+        .parent_seen_at = m->birth.parent_seen_at,
         .parent_pid = m->birth.parent_pid,
         .method = m->birth.method,
         .flags = (m->birth.daemon ? FLAG_DAEMON : 0u) | (m->birth.worker ? FLAG_WORKER : 0u) |
@@ -134,7 +134,7 @@ int kin__message_parse(void *bytes, size_t size, struct kin__message *ret_messag
     }
     struct kin__message m = {
         .kind = (enum kin__message_kind)head.kind,
-        .birth = {.parent_start = head.parent_start,
+        .birth = {.parent_seen_at = head.parent_seen_at,
                   .parent_pid = head.parent_pid,
                   .method = (enum kin_start_method)head.method,
                   .daemon = (head.flags & FLAG_DAEMON) != 0,

@@ -23,7 +23,7 @@ enum kin__child_state {
  * A child's handle. Private memory of the process that started it, and in a forked child of that
  * process a dead copy whose descriptors are closed. Constant after start but for:
  *   state, status   under `mutex`; RUNNING moves once, to ENDED or LOST
- *   next, previous, listed, started, detached, reaping   under the lock of children.c
+ *   next, previous, started, detached, reaping   under the lock of children.c
  */
 struct kin_process {
     pthread_mutex_t mutex;
@@ -40,7 +40,6 @@ struct kin_process {
     bool daemon;
     bool worker;
     bool die_with_parent;
-    bool listed;
     bool started;  /* what is constant after start is */
     bool detached; /* destroyed by the user; children.c frees it when the child has ended */
     bool reaping;  /* a thread is about to do that */
@@ -135,7 +134,7 @@ void kin__children_terminate_daemons(void);
 
 /* What a child is told about itself. */
 struct kin__birth {
-    uint64_t parent_start; /* FORKSERVER: start time of the starter, which is no parent then */
+    uint64_t parent_seen_at; /* FORKSERVER: ticks at which the starter, no parent then, lived */
     int32_t parent_pid;
     enum kin_start_method method;
     bool daemon;

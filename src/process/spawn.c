@@ -37,7 +37,7 @@ void kin__start_unlock(void)
 
 static void after_fork_in_child(void)
 {
-    pthread_mutex_init(&lock, NULL);
+    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -50,7 +50,7 @@ struct kin__slot {
     kin__a64 reserved_at;      /* ticks since boot at which it became an embryo, or earlier */
     kin__a32 life_ready;       /* 1 once `life` is initialised, which happens once for the memory */
     kin__a32 leaving;          /* 1: it ends in an orderly way; written by the process itself */
-    kin__a64 start_time;       /* ticks since boot; with the pid, the process's name for good */
+    kin__a64 seen_at;          /* ticks since boot; who has the pid but started later is another */
     /* For the process layer (docs/design/process.md). */
     kin__a32 exit_known;       /* 1 once exit_status holds a wait status written by its reaper */
     kin__a32 exit_status;

@@ -61,18 +61,14 @@ int kin__slot_adopt(uint32_t number, uint32_t generation)
         return KIN_ESTALE;
     }
     int32_t pid = kin__pid();
-    uint64_t start_time;
-    int rc = kin__process_start_time(pid, &start_time);
-    if (rc < 0) {
-        return rc;
-    }
-    kin__a64_store(&slot->start_time, start_time);
+    /* Not its start time, which would cost each child a look into /proc. */
+    kin__a64_store(&slot->seen_at, kin__clock_ticks());
     kin__a32_store(&slot->pid, (uint32_t)pid);
     if (kin__a32_load(&slot->life_ready) == 0) {
         kin__mutex_init(&slot->life);
         kin__a32_store(&slot->life_ready, 1);
     }
-    rc = kin__mutex_lock(&slot->life);
+    int rc = kin__mutex_lock(&slot->life);
     if (rc < 0) {
         return rc;
     }
@@ -138,7 +134,7 @@ bool kin__slot_kernel_says_gone(uint32_t number)
     struct kin__slot *slot = kin__slot_at(number);
     bool live = kin__slot_phase(kin__a64_load(&slot->state)) == KIN__SLOT_LIVE;
     enum kin__life life =
-        kin__process_life((int32_t)kin__a32_load(&slot->pid), kin__a64_load(&slot->start_time),
+        kin__process_life((int32_t)kin__a32_load(&slot->pid), kin__a64_load(&slot->seen_at),
                           live ? kin__family.inode : 0);
     return life == KIN__LIFE_GONE || life == KIN__LIFE_OTHER_IMAGE;
 }

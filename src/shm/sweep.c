@@ -50,7 +50,7 @@ static void finish(uint32_t number, uint32_t generation)
     }
     kin__object_forget(number);
     kin__a32_store(&slot->pid, 0);
-    kin__a64_store(&slot->start_time, 0);
+    kin__a64_store(&slot->seen_at, 0);
     kin__a32_store(&slot->leaving, 0);
     kin__a32_store(&slot->exit_known, 0);
     for (unsigned i = 0; i < KIN__ARRAY_SIZE(slot->process_word); i++) {
