@@ -5,48 +5,57 @@
 #include "pool/engine.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 /* More than any pool has, fewer than would take long: a broken chain must not hold up the sweep. */
 #define CHAIN_MOST 10000000
 
-int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_link **ret_link)
+int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_block **ret_block)
 {
+    struct kin__pool_block *block = malloc(sizeof *block);
+    if (block == NULL) {
+        return -ENOMEM;
+    }
     kin__lease *lease = kin__lease_take();
     uint64_t offset;
     int rc = kin__block_alloc(sizeof(struct kin__pool_link) + size, lease, &offset);
     if (rc == 0) {
-        struct kin__pool_link *link =
-            kin__at(offset, sizeof(struct kin__pool_link) + size);
-        uint64_t head = kin__a64_load_relaxed(&pool->object->chain);
-        link->value = kin__lease_value(offset, kin__block_generation(offset));
-        link->size = size;
-        link->previous = NULL;
-        kin__a64_store(&link->next, head);
-        if (head != 0) {
-            ((struct kin__pool_link *)(kin__family.base + kin__lease_offset(head)))->previous =
-                link;
+        struct kin__pool_link *link = kin__at(offset, sizeof(struct kin__pool_link) + size);
+        *block = (struct kin__pool_block){
+            .link = link,
+            .value = kin__lease_value(offset, kin__block_generation(offset)),
+            .size = size,
+            .next = pool->blocks,
+        };
+        if (block->next != NULL) {
+            block->next->previous = block;
         }
-        kin__a64_store(&pool->object->chain, link->value); /* the commit */
-        *ret_link = link;
+        pool->blocks = block;
+        kin__a64_store(&link->next, block->next != NULL ? block->next->value : 0);
+        kin__a64_store(&pool->object->chain, block->value); /* the commit */
+        *ret_block = block;
+    } else {
+        free(block);
     }
     kin__lease_drop(lease);
     return rc;
 }
 
-void kin__chain_remove(kin_pool *pool, struct kin__pool_link *link)
+void kin__chain_remove(kin_pool *pool, struct kin__pool_block *block)
 {
-    uint64_t offset = kin__offset(link);
-    uint64_t next = kin__a64_load_relaxed(&link->next);
+    uint64_t offset = kin__offset(block->link);
     /* On our lease before it leaves the chain: dead in between, we still have it freed. */
     kin__lease *lease = kin__lease_take();
     kin__lease_hold(lease, offset);
-    kin__a64_store(link->previous != NULL ? &link->previous->next : &pool->object->chain, next);
-    if (next != 0) {
-        ((struct kin__pool_link *)(kin__family.base + kin__lease_offset(next)))->previous =
-            link->previous;
+    kin__a64_store(block->previous != NULL ? &block->previous->link->next : &pool->object->chain,
+                   block->next != NULL ? block->next->value : 0);
+    *(block->previous != NULL ? &block->previous->next : &pool->blocks) = block->next;
+    if (block->next != NULL) {
+        block->next->previous = block->previous;
     }
     kin__block_free(offset);
     kin__lease_drop(lease);
+    free(block);
 }
 
 int kin__chain_worker_block(kin_pool *pool, struct kin__crew *crew)
@@ -84,12 +93,9 @@ int kin__chain_worker_block(kin_pool *pool, struct kin__crew *crew)
 
 static struct kin__pool_link *link_of(uint64_t value)
 {
-    uint64_t offset = kin__lease_offset(value);
-    uint64_t generation = kin__block_generation(offset);
-    if (generation == 0 || (generation & 0xffffff) != kin__lease_generation(value)) {
-        return NULL;
-    }
-    return kin__at(offset, sizeof(struct kin__pool_link));
+    return kin__lease_is_live(value)
+               ? kin__at(kin__lease_offset(value), sizeof(struct kin__pool_link))
+               : NULL;
 }
 
 static void free_chain(struct kin__pool_object *object)
@@ -134,10 +140,9 @@ static void free_blocks(struct kin__pool_object *object)
         if (value == 0) {
             continue;
         }
-        uint64_t offset = kin__lease_offset(value);
-        struct kin__worker_block *block = kin__at(offset, KIN__POOL_BLOCK_BYTES);
-        if (block != NULL &&
-            (kin__block_generation(offset) & 0xffffff) == kin__lease_generation(value)) {
+        struct kin__worker_block *block =
+            kin__at(kin__lease_offset(value), KIN__POOL_BLOCK_BYTES);
+        if (block != NULL && kin__lease_is_live(value)) {
             free_replies(block);
         }
         kin__block_free_leased(value);
@@ -148,6 +153,10 @@ static void free_blocks(struct kin__pool_object *object)
 
 void kin__chain_clear(kin_pool *pool)
 {
+    /* By our own account: what the object says, a worker may have spoilt. */
+    while (pool->blocks != NULL) {
+        kin__chain_remove(pool, pool->blocks);
+    }
     free_blocks(pool->object);
 }
 

@@ -44,7 +44,7 @@ struct kin_future {
     bool timed_out; /* its worker was killed for it */
     struct kin__crew *crew; /* SENT: whose list */
     struct kin__call_message *message; /* SENT: in the ring */
-    struct kin__pool_link *link; /* SENT: the argument's block, or NULL */
+    struct kin__pool_block *block; /* SENT: the argument's block, or NULL */
     int status, code;
     void *data;
     uint64_t size;
@@ -149,7 +149,8 @@ struct kin_pool {
     int timed;    /* sent tasks that have a time limit */
     int64_t look_at; /* when to look again for work to take back */
     struct kin__spin spin;
-    struct kin__pool_link *spare[2]; /* windows of the last map */
+    struct kin__pool_block *blocks; /* the newest; chain.c */
+    struct kin__pool_block *spare[2]; /* windows of the last map */
     struct kin_pool_stats stats;
 };
 
@@ -175,9 +176,17 @@ bool kin__pool_is_over(const kin_pool *pool);
 
 /* --- chain.c: blocks that the pool owns --------------------------------------------------- */
 
+/* What the parent knows of a block on the pool's chain. */
+struct kin__pool_block {
+    struct kin__pool_link *link; /* in the arena */
+    uint64_t value;              /* the lease value that the chain has for it */
+    uint64_t size;               /* of the payload */
+    struct kin__pool_block *next, *previous;
+};
+
 /* A block of at least `size` bytes on the pool's chain. KIN_EQUOTA. */
-int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_link **ret_link);
-void kin__chain_remove(kin_pool *pool, struct kin__pool_link *link);
+int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_block **ret_block);
+void kin__chain_remove(kin_pool *pool, struct kin__pool_block *block);
 
 /* The block of a worker, made at first use. */
 int kin__chain_worker_block(kin_pool *pool, struct kin__crew *crew);

@@ -46,35 +46,35 @@ static uint64_t window_bytes(const struct kin__map *map, uint64_t items)
 }
 
 /* A block for copies, the last map's if it is large enough. Called with the lock. */
-static int take_block(kin_pool *pool, uint64_t bytes, struct kin__pool_link **ret_link)
+static int take_block(kin_pool *pool, uint64_t bytes, struct kin__pool_block **ret_block)
 {
     for (int i = 0; i < 2; i++) {
-        struct kin__pool_link *spare = pool->spare[i];
+        struct kin__pool_block *spare = pool->spare[i];
         if (spare != NULL && spare->size >= bytes) {
             pool->spare[i] = NULL;
-            *ret_link = spare;
+            *ret_block = spare;
             return 0;
         }
     }
-    return kin__chain_add(pool, bytes, ret_link);
+    return kin__chain_add(pool, bytes, ret_block);
 }
 
-static void drop_block(kin_pool *pool, struct kin__pool_link *link)
+static void drop_block(kin_pool *pool, struct kin__pool_block *block)
 {
-    if (link == NULL) {
+    if (block == NULL) {
         return;
     }
-    for (int i = 0; i < 2 && link->size <= SPARE_MOST; i++) {
-        if (pool->spare[i] == NULL || pool->spare[i]->size < link->size) {
-            struct kin__pool_link *smaller = pool->spare[i];
-            pool->spare[i] = link;
-            link = smaller;
-            if (link == NULL) {
+    for (int i = 0; i < 2 && block->size <= SPARE_MOST; i++) {
+        if (pool->spare[i] == NULL || pool->spare[i]->size < block->size) {
+            struct kin__pool_block *smaller = pool->spare[i];
+            pool->spare[i] = block;
+            block = smaller;
+            if (block == NULL) {
                 return;
             }
         }
     }
-    kin__chain_remove(pool, link);
+    kin__chain_remove(pool, block);
 }
 
 static void drop_spares(kin_pool *pool)
@@ -95,7 +95,7 @@ static int make_windows(struct kin__map *map, uint32_t *items)
         return 0;
     }
     for (;;) {
-        int rc = take_block(pool, window_bytes(map, *items), &map->windows[0].link);
+        int rc = take_block(pool, window_bytes(map, *items), &map->windows[0].block);
         if (rc == 0) {
             break;
         }
@@ -113,7 +113,7 @@ static int make_windows(struct kin__map *map, uint32_t *items)
     }
     if (*items < map->count) {
         /* A second one, so that workers have the one while we copy the other; not a must. */
-        take_block(pool, window_bytes(map, *items), &map->windows[1].link);
+        take_block(pool, window_bytes(map, *items), &map->windows[1].block);
     }
     return 0;
 }
@@ -125,7 +125,7 @@ static void load(struct kin__map *map, struct kin__window *window, uint32_t item
     window->count = (uint32_t)KIN__MIN(items, map->count - map->loaded);
     window->settled = 0;
     window->gap_count = 0;
-    unsigned char *copy = window->link == NULL ? NULL : window->link->payload;
+    unsigned char *copy = window->block == NULL ? NULL : window->block->link->payload;
     window->items = (unsigned char *)(uintptr_t)map->items;
     if (map->items != NULL) {
         window->items += window->first * map->item_size;
@@ -200,7 +200,7 @@ static int run(struct kin__map *map, uint32_t items, int64_t deadline)
                 continue;
             }
             bool more = map->loaded < map->count && !map->stop &&
-                        (window->link != NULL || (i == 0 && copied(map) == 0));
+                        (window->block != NULL || (i == 0 && copied(map) == 0));
             if (!window->in_use && !more) {
                 continue;
             }
@@ -254,7 +254,7 @@ static int start_map(struct kin__map *map, const struct kin_map_options *options
     }
     int rc = kin__chain_add(pool, options->arg_size, &map->arg);
     if (rc == 0) {
-        memcpy(map->arg->payload, options->arg, options->arg_size);
+        memcpy(map->arg->link->payload, options->arg, options->arg_size);
         map->arg_size = options->arg_size;
     }
     return rc;
@@ -264,7 +264,7 @@ static void end_map(struct kin__map *map)
 {
     kin_pool *pool = map->pool;
     for (int i = 0; i < 2; i++) {
-        drop_block(pool, map->windows[i].link);
+        drop_block(pool, map->windows[i].block);
         free(map->windows[i].gaps);
     }
     if (map->arg != NULL) {

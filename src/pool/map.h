@@ -21,12 +21,12 @@ struct kin__gap {
 
 /*
  * A stretch of the items, in place or copied. Invariant: its items are settled, in a span, or in a
- * worker's range, each exactly once. `items`, `results`, `first` and `link` are the caller's and
+ * worker's range, each exactly once. `items`, `results`, `first` and `block` are the caller's and
  * change only while the window is not in use; the rest is under the lock.
  */
 struct kin__window {
     bool in_use;
-    struct kin__pool_link *link; /* the copies; NULL: all in place */
+    struct kin__pool_block *block; /* the copies; NULL: all in place */
     unsigned char *items, *results;
     uint64_t first; /* index of its first item */
     uint32_t count;
@@ -54,7 +54,7 @@ struct kin__map {
     uint64_t chunk;
     int role, retries, on_error;
     int *codes;
-    struct kin__pool_link *arg;
+    struct kin__pool_block *arg;
     uint64_t arg_size;
     struct kin__window windows[2];
     uint64_t loaded;  /* items before this one have been in a window */

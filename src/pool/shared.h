@@ -81,14 +81,12 @@ struct kin__pool_object {
 };
 
 /*
- * First in every block that hangs on the pool's chain; written by the parent only, the payload
- * follows. Invariant: a block is live from before it is linked until after it is unlinked.
+ * First in every block that hangs on the pool's chain; the payload follows. Written by the parent
+ * only, and read only once it is dead: its own account is in struct kin__pool_block, which no worker
+ * can spoil. Invariant: a block is live from before it is linked until after it is unlinked.
  */
 struct kin__pool_link {
     kin__a64 next; /* lease value, or 0 */
-    uint64_t value; /* its own */
-    uint64_t size; /* of the payload */
-    struct kin__pool_link *previous; /* of the parent's, for unlinking; nobody else reads it */
     unsigned char payload[] __attribute__((aligned(64)));
 };
 

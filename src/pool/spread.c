@@ -331,7 +331,7 @@ static bool give(kin_pool *pool, struct kin__map *map, struct kin__crew *crew, u
         .results = (uint64_t)(uintptr_t)w->results,
         .item_size = map->item_size,
         .result_size = map->result_size,
-        .arg = map->arg == NULL ? 0 : (uint64_t)(uintptr_t)map->arg->payload,
+        .arg = map->arg == NULL ? 0 : (uint64_t)(uintptr_t)map->arg->link->payload,
         .arg_size = map->arg_size,
         .chunk = map->chunk,
     };

@@ -149,9 +149,9 @@ static void unsend(kin_pool *pool, kin_future *task)
     struct kin__crew *crew = task->crew;
     kin__tasks_remove(&crew->sent, task);
     crew->sent_count--;
-    if (task->link != NULL) {
-        kin__chain_remove(pool, task->link);
-        task->link = NULL;
+    if (task->block != NULL) {
+        kin__chain_remove(pool, task->block);
+        task->block = NULL;
     }
     if (task->timeout_ns >= 0) {
         pool->timed--;
@@ -162,11 +162,11 @@ static void unsend(kin_pool *pool, kin_future *task)
 
 int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
 {
-    struct kin__pool_link *link = NULL;
+    struct kin__pool_block *block = NULL;
     uint64_t inlined = task->arg_size;
     if (task->arg_size > KIN__POOL_INLINE) {
         inlined = 0;
-        int rc = kin__chain_add(pool, task->arg_size, &link);
+        int rc = kin__chain_add(pool, task->arg_size, &block);
         if (rc < 0) {
             if (rc == KIN_EQUOTA && pool->outstanding > pool->queued) {
                 return -EAGAIN; /* what is under way will give memory back */
@@ -175,13 +175,13 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
             kin__task_finish(pool, task, rc, rc, NULL, 0);
             return 0;
         }
-        memcpy(link->payload, task->arg, task->arg_size);
+        memcpy(block->link->payload, task->arg, task->arg_size);
     }
     void *payload;
     int rc = kin__ring_reserve(&crew->tasks, sizeof(struct kin__call_message) + inlined, &payload);
     if (rc < 0) {
-        if (link != NULL) {
-            kin__chain_remove(pool, link);
+        if (block != NULL) {
+            kin__chain_remove(pool, block);
         }
         if (rc != -EAGAIN) {
             kin__crew_corrupt(pool, crew);
@@ -193,7 +193,7 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
     kin__a32_store_relaxed(&message->state, KIN__CALL_PENDING);
     message->id = task->id;
     message->fn = (uint64_t)(uintptr_t)task->fn;
-    message->block = link == NULL ? 0 : kin__offset(link->payload);
+    message->block = block == NULL ? 0 : kin__offset(block->link->payload);
     message->size = task->arg_size;
     message->timed = task->timeout_ns >= 0;
     if (inlined != 0) {
@@ -206,7 +206,7 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
     crew->dirty = true;
     task->crew = crew;
     task->message = message;
-    task->link = link;
+    task->block = block;
     if (task->timeout_ns >= 0) {
         pool->timed++;
     }
@@ -350,7 +350,7 @@ void kin__task_fail_all(kin_pool *pool, int status)
             /* The argument of one that runs is freed with the worker's other memory. */
             bool runs = kin__a32_load(&task->message->state) == KIN__CALL_STARTED;
             if (runs) {
-                task->link = NULL;
+                task->block = NULL;
             }
             unsend(pool, task);
             kin__task_finish(pool, task, status, status, NULL, 0);

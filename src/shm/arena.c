@@ -307,6 +307,12 @@ int kin__lease_hold(kin__lease *lease, uint64_t offset)
     return 0;
 }
 
+bool kin__lease_is_live(uint64_t lease_value)
+{
+    uint64_t generation = kin__block_generation(kin__lease_offset(lease_value));
+    return generation != 0 && (generation & 0xffffff) == kin__lease_generation(lease_value);
+}
+
 static bool object_place(uint64_t offset, struct kin__place *ret_place)
 {
     struct kin__heap_view view;

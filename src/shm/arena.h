@@ -32,6 +32,9 @@ uint64_t kin__block_generation(uint64_t offset);
 /* Puts an already live block on a lease of ours (its receiver does, before it becomes ours). */
 int kin__lease_hold(kin__lease *lease, uint64_t offset);
 
+/* Whether a lease value names a block that is live, and still the same one. */
+bool kin__lease_is_live(uint64_t lease_value);
+
 /* For the sweeper: frees the block that a dead process's lease names, if it is still that one. */
 void kin__block_free_leased(uint64_t lease_value);
 
