@@ -7,14 +7,11 @@
 #define BATCH 128 /* items freed with one turn of the lock */
 
 /* The caches, and a clear that did not come to its commit. Idempotent. */
-static int repair(struct kin__stripe *stripe)
+/* Locked: the counts as the table has them. */
+static int recount(struct kin__stripe *stripe)
 {
-    uint64_t table = kin__a64_load_relaxed(&stripe->table);
-    if (kin__a64_load_relaxed(&stripe->garbage) == table) {
-        kin__a64_store(&stripe->garbage, 0);
-    }
     struct kin__table_view view;
-    int rc = kin__table_view(table, &view);
+    int rc = kin__table_view(kin__a64_load_relaxed(&stripe->table), &view);
     if (rc < 0) {
         return rc;
     }
@@ -23,6 +20,14 @@ static int repair(struct kin__stripe *stripe)
     kin__a64_store(&stripe->items, items);
     kin__a64_store(&stripe->used, used);
     return 0;
+}
+
+static int repair(struct kin__stripe *stripe)
+{
+    if (kin__a64_load_relaxed(&stripe->garbage) == kin__a64_load_relaxed(&stripe->table)) {
+        kin__a64_store(&stripe->garbage, 0);
+    }
+    return recount(stripe);
 }
 
 int kin__stripe_lock(struct kin__stripe *stripe)
@@ -76,6 +81,11 @@ static int install(struct kin__stripe *stripe, struct growth *growth, uint64_t e
     struct kin__table_view view, fresh;
     uint64_t wanted, capacity = KIN__TABLE_MIN;
     int rc = kin__table_view(kin__a64_load_relaxed(&stripe->table), &view);
+    if (rc < 0 || has_room(stripe, &view, expected, &wanted)) {
+        return rc;
+    }
+    /* A count that somebody has spoilt must not decide how much memory is taken. */
+    rc = recount(stripe);
     if (rc < 0 || has_room(stripe, &view, expected, &wanted)) {
         return rc;
     }

@@ -17,7 +17,7 @@ int kin__table_view(uint64_t word, struct kin__table_view *ret_view)
     uint64_t capacity = table->capacity;
     if (KIN__UNLIKELY(capacity < KIN__TABLE_MIN || capacity > KIN__TABLE_MAX ||
                       (capacity & (capacity - 1)) != 0 ||
-                      kin__at(kin__lease_offset(word), kin__table_bytes(capacity)) == NULL)) {
+                      kin__table_bytes(capacity) > kin__block_size(kin__lease_offset(word)))) {
         return KIN_ECORRUPT;
     }
     ret_view->slot = table->slot;
