@@ -147,7 +147,9 @@ void kin__queue_shrink(struct kin__queue *queue)
             break;
         }
         struct kin__segment *tail, *next, *head;
-        if (!kin__queue_has_spare(queue) || around(queue, &tail, &next, &head) < 0) {
+        /* Live: where somebody has spoilt the circle, this must not go round it for ever. */
+        if (!kin__queue_has_spare(queue) || around(queue, &tail, &next, &head) < 0 ||
+            !kin__lease_is_live(kin__a64_load_relaxed(&tail->next))) {
             kin__queue_leave(queue, ring);
             break;
         }
@@ -196,8 +198,15 @@ static int dismantle(struct kin__queue *queue)
     }
     struct kin__queue_head head;
     int rc;
+    bool any = false;
+    uint64_t last = 0;
     kin__queue_head_begin(queue, &head);
     while ((rc = kin__queue_head_next(queue, &head)) == 1) {
+        if (any && head.seq <= last) {
+            return KIN_ECORRUPT; /* or it might go round for ever */
+        }
+        any = true;
+        last = head.seq;
         kin__queue_head_pass(&head);
         if (head.large) {
             end(queue, &queue->head, head.position, head.block);
@@ -214,6 +223,9 @@ static int dismantle(struct kin__queue *queue)
         return rc;
     }
     uint64_t self = kin__a64_load_relaxed(&tail->next);
+    if (!kin__lease_is_live(self)) {
+        return KIN_ECORRUPT;
+    }
     if (next != tail) {
         end(queue, &tail->next, kin__a64_load_relaxed(&next->next), self);
     } else {
