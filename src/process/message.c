@@ -169,3 +169,18 @@ int kin__message_parse(void *bytes, size_t size, struct kin__message *ret_messag
     *ret_message = m;
     return 0;
 }
+
+bool kin__request_is_sound(const struct kin__request *request, size_t size, unsigned fd_count)
+{
+    return size == sizeof *request && request->magic == KIN__REQUEST_MAGIC && fd_count >= 3 &&
+           request->lifeline <= 1 && request->streams <= 7;
+}
+
+bool kin__request_fits(const struct kin__request *request, unsigned fd_count,
+                       const struct kin__message *message)
+{
+    unsigned own = request->lifeline ? 4 : 3;
+    unsigned streams = (unsigned)__builtin_popcount(request->streams);
+    return message->kind == KIN__MESSAGE_CHILD && message->fd_count == request->fd_count &&
+           own + streams + message->fd_count == fd_count;
+}

@@ -102,6 +102,12 @@ struct kin__request {
 };
 #define KIN__REQUEST_MAGIC 0x6b7a7972u
 
+/* message.c: whether `size` bytes that came with so many descriptors are a request; and whether it
+ * and its message, which was parsed, speak of the same child and descriptors. */
+bool kin__request_is_sound(const struct kin__request *request, size_t size, unsigned fd_count);
+bool kin__request_fits(const struct kin__request *request, unsigned fd_count,
+                       const struct kin__message *message);
+
 /* Serves until its parent is gone. Returns only in a child, with its message and descriptors. */
 void kin__zygote_serve(int control, struct kin__message *ret_message);
 

@@ -140,12 +140,10 @@ static int become(int *fds, unsigned fd_count, const struct kin__request *reques
     if (rc < 0) {
         return rc;
     }
-    unsigned own = request->lifeline ? 4 : 3;
-    unsigned streams = (unsigned)__builtin_popcount(request->streams);
-    if (kin__message_parse(bytes, size, &m) < 0 || m.kind != KIN__MESSAGE_CHILD ||
-        m.fd_count != request->fd_count || own + streams + m.fd_count != fd_count) {
+    if (kin__message_parse(bytes, size, &m) < 0 || !kin__request_fits(request, fd_count, &m)) {
         return -EPROTO;
     }
+    unsigned own = request->lifeline ? 4 : 3;
     rc = place(fds, fd_count, own, request, &m);
     kin__fd_drop(fds[1]);
     m.report = fds[0];
@@ -207,8 +205,7 @@ static bool take_request(struct kin__message *ret_message)
     if (n <= 0) {
         kin__process_end(0);
     }
-    if (n != (int)sizeof request || request.magic != KIN__REQUEST_MAGIC || fd_count < 3 ||
-        request.lifeline > 1 || request.streams > 7) {
+    if (!kin__request_is_sound(&request, (size_t)n, fd_count)) {
         for (unsigned i = 0; i < fd_count; i++) {
             kin__fd_drop(fds[i]);
         }
