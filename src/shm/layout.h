@@ -42,10 +42,10 @@ enum kin__slot_phase {
  */
 struct kin__slot {
     pthread_mutex_t life;      /* robust; its first word is the life word */
-    kin__a64 state;            /* {generation : 32, phase : 32}; CAS by whoever moves it */
+    kin__a64 state;            /* {generation : 32, slot of an embryo's live reserver + 1 : 24,
+                                  phase : 8}; CAS by whoever moves it */
     kin__a32 pid;              /* 0 in an embryo whose pid nobody has written yet */
-    kin__a32 parent;           /* slot of the process that started it, or KIN__NO_SLOT */
-    kin__a32 parent_generation;
+    kin__a32 reserves;         /* 1: it may have reserved embryos; written by the process itself */
     kin__a32 forked;           /* generation whose fork has returned in the parent */
     kin__a64 reserved_at;      /* ticks since boot at which it became an embryo, or earlier */
     kin__a32 life_ready;       /* 1 once `life` is initialised, which happens once for the memory */

@@ -17,23 +17,26 @@ struct kin__slot *kin__slot_at(uint32_t slot)
 static int take_free(uint32_t *ret_slot, uint32_t *ret_generation)
 {
     struct kin__head *head = kin__family.head;
+    uint32_t reserver = KIN__NO_SLOT;
+    if (kin__self != NULL && kin__a32_load(&kin__self->ready) != 0) {
+        reserver = kin__self->slot;
+        kin__a32_store(&kin__slot_at(reserver)->reserves, 1);
+    }
     for (uint32_t i = 0; i < KIN__SLOTS; i++) {
-        uint32_t high = kin__a32_load(&head->slots_high);
         struct kin__slot *slot = kin__slot_at(i);
         uint64_t state = kin__a64_load(&slot->state);
         if (kin__slot_phase(state) != KIN__SLOT_FREE) {
             continue;
         }
-        uint32_t generation = kin__slot_generation(state) + 1;
-        if (!kin__a64_cas(&slot->state, &state, kin__slot_state(generation, KIN__SLOT_EMBRYO))) {
-            continue;
-        }
+        /* Before the slot is taken: whoever takes it and dies is not to be missed by a sweep. */
+        uint32_t high = kin__a32_load(&head->slots_high);
         while (i >= high && !kin__a32_cas(&head->slots_high, &high, i + 1)) {
         }
+        uint32_t generation = kin__slot_generation(state) + 1;
+        if (!kin__a64_cas(&slot->state, &state, kin__slot_embryo(generation, reserver))) {
+            continue;
+        }
         kin__a64_store(&slot->reserved_at, kin__clock_ticks());
-        bool known = kin__self != NULL && kin__a32_load(&kin__self->ready) != 0;
-        kin__a32_store(&slot->parent, known ? kin__self->slot : KIN__NO_SLOT);
-        kin__a32_store(&slot->parent_generation, known ? kin__self->generation : 0);
         *ret_slot = i;
         *ret_generation = generation;
         return 0;
@@ -50,14 +53,19 @@ int kin__slot_reserve(uint32_t *ret_slot, uint32_t *ret_generation)
     return rc;
 }
 
+static bool is_embryo(uint64_t state, uint32_t generation)
+{
+    return kin__slot_generation(state) == generation && kin__slot_phase(state) == KIN__SLOT_EMBRYO;
+}
+
 int kin__slot_adopt(uint32_t number, uint32_t generation)
 {
     struct kin__slot *slot = kin__slot_at(number);
     if (slot == NULL) {
         return -EINVAL;
     }
-    uint64_t state = kin__slot_state(generation, KIN__SLOT_EMBRYO);
-    if (kin__a64_load(&slot->state) != state) {
+    uint64_t state = kin__a64_load(&slot->state);
+    if (!is_embryo(state, generation)) {
         return KIN_ESTALE;
     }
     int32_t pid = kin__pid();
@@ -72,9 +80,12 @@ int kin__slot_adopt(uint32_t number, uint32_t generation)
     if (rc < 0) {
         return rc;
     }
-    if (!kin__a64_cas(&slot->state, &state, kin__slot_state(generation, KIN__SLOT_LIVE))) {
-        kin__mutex_unlock(&slot->life);
-        return KIN_ESTALE;
+    /* Again if its reserver has died meanwhile and a sweep has noted that. */
+    while (!kin__a64_cas(&slot->state, &state, kin__slot_state(generation, KIN__SLOT_LIVE))) {
+        if (!is_embryo(state, generation)) {
+            kin__mutex_unlock(&slot->life);
+            return KIN_ESTALE;
+        }
     }
     kin__self->slot = number;
     kin__self->generation = generation;

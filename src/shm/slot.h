@@ -14,11 +14,21 @@ static inline uint32_t kin__slot_generation(uint64_t state)
 }
 static inline enum kin__slot_phase kin__slot_phase(uint64_t state)
 {
-    return (enum kin__slot_phase)(state & 0xffffffffu);
+    return (enum kin__slot_phase)(state & 0xff);
+}
+/* KIN__NO_SLOT: none, or gone. */
+static inline uint32_t kin__slot_reserver(uint64_t state)
+{
+    return (uint32_t)(state >> 8 & 0xffffff) - 1;
 }
 static inline uint64_t kin__slot_state(uint32_t generation, enum kin__slot_phase phase)
 {
     return (uint64_t)generation << 32 | (uint32_t)phase;
+}
+static inline uint64_t kin__slot_embryo(uint32_t generation, uint32_t reserver)
+{
+    return (uint64_t)generation << 32 | (uint64_t)((reserver + 1) & 0xffffff) << 8 |
+           KIN__SLOT_EMBRYO;
 }
 
 /* FREE → EMBRYO in the first free slot, after a sweep if there is none. KIN_EFAMILYFULL. */

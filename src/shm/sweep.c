@@ -34,6 +34,26 @@ static bool begin(uint32_t number, uint32_t generation)
     }
 }
 
+/* Embryos that it reserved: nobody is left who knows whether there was a fork. */
+static void orphan(uint32_t number)
+{
+    struct kin__slot *reserver = kin__slot_at(number);
+    if (kin__a32_load(&reserver->reserves) == 0) {
+        return;
+    }
+    uint32_t high = kin__a32_load(&kin__family.head->slots_high);
+    for (uint32_t i = 0; i < high && i < KIN__SLOTS; i++) {
+        struct kin__slot *slot = kin__slot_at(i);
+        uint64_t state = kin__a64_load(&slot->state);
+        if (kin__slot_phase(state) == KIN__SLOT_EMBRYO && kin__slot_reserver(state) == number) {
+            /* Where that fails, it is adopted. */
+            kin__a64_cas(&slot->state, &state,
+                         kin__slot_embryo(kin__slot_generation(state), KIN__NO_SLOT));
+        }
+    }
+    kin__a32_store(&reserver->reserves, 0);
+}
+
 /* The slot is in SWEEPING; the caller holds the sweep lock. */
 static void finish(uint32_t number, uint32_t generation)
 {
@@ -49,6 +69,7 @@ static void finish(uint32_t number, uint32_t generation)
         }
     }
     kin__object_forget(number);
+    orphan(number);
     kin__a32_store(&slot->pid, 0);
     kin__a64_store(&slot->seen_at, 0);
     kin__a32_store(&slot->leaving, 0);
@@ -121,16 +142,16 @@ static bool is_member(int32_t pid, void *arg)
 }
 
 /*
- * An embryo without a pid whose parent died, or has come back from the fork: either there never was
- * a child, or it died before it adopted its slot, or it exists and has not yet come to its first
- * instruction of ours. Only a process that maps the arena and has no slot can be that child.
+ * An embryo without a pid whose reserver died (or never had a slot), or has come back from the fork:
+ * either there never was a child, or it died before it adopted its slot, or it exists and has not yet
+ * come to its first instruction of ours. Only a process that maps the arena and has no slot can be
+ * that child.
  */
-static bool is_stillborn(struct kin__slot *slot, uint32_t generation)
+static bool is_stillborn(struct kin__slot *slot, uint64_t state)
 {
-    uint32_t parent = kin__a32_load(&slot->parent);
     if (kin__a32_load(&slot->pid) != 0 ||
-        (parent != KIN__NO_SLOT && kin__a32_load(&slot->forked) != generation &&
-         !kin__slot_is_gone(parent, kin__a32_load(&slot->parent_generation)))) {
+        (kin__slot_reserver(state) != KIN__NO_SLOT &&
+         kin__a32_load(&slot->forked) != kin__slot_generation(state))) {
         return false;
     }
     /* The pid again: the search takes a child that adopts meanwhile for a member. */
@@ -158,7 +179,7 @@ static bool is_dead(uint32_t number, uint64_t state, bool ask)
         return false;
     }
     return kin__a32_load(&slot->pid) != 0 ? kin__slot_kernel_says_gone(number)
-                                          : is_stillborn(slot, kin__slot_generation(state));
+                                          : is_stillborn(slot, state);
 }
 
 void (*kin__sweep_hook)(void);

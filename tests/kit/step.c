@@ -502,7 +502,7 @@ static bool sweep_case(const struct kit_case *c, int64_t only, int64_t second, c
                             " sleeps, %" PRId64 " pairs; %.1f s, %.0f kills/s",
                             s->killed, s->last - s->sleeps, s->sleeps, s->pairs, seconds,
                             (double)(s->killed + s->pairs) / seconds);
-        if (s->last != s->events || s->again > 0) {
+        if (s->last != s->events || s->killed > s->events || s->again > 0) {
             snprintf(ret_text + used, size - (size_t)used,
                      " (the count varies: %" PRId64 " the first time; %" PRId64
                      " rounds took another way and were stepped again)",
