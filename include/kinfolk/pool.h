@@ -191,6 +191,7 @@ struct kin_map_options {
  *                    item of the call have been killed and replaced (threads: waited for)
  *   KIN_ECANCELLED   the pool was terminated
  *   KIN_EWORKERINIT  the workers cannot be initialised
+ *   KIN_ENOENTRY     workers that execute the program again (SPAWN, FORKSERVER) cannot find fn
  *   KIN_ESTATE, KIN_EROLE, KIN_EFORKED, -EINVAL, -ENOMEM, KIN_EQUOTA (not even one item fits)
  * or what the thread's interrupt function said (then as for -ETIMEDOUT).
  */
@@ -232,7 +233,8 @@ struct kin_task_options {
 /*
  * Has a worker run fn on a copy of the `size` bytes at `arg`. Does not wait for it; copies at most
  * `size` bytes and does not block otherwise. -EINVAL, -ENOMEM, KIN_ESTATE, KIN_EROLE,
- * KIN_EWORKERINIT, KIN_EFORKED.
+ * KIN_EWORKERINIT, KIN_EFORKED, KIN_ENOENTRY (as for map; a worker that finds out only when the task
+ * runs fails it with that code).
  */
 KIN_API int kin_pool_submit(kin_pool *pool, kin_task_fn *fn, const void *arg, size_t size,
                             const struct kin_task_options *options, kin_future **ret_future);

@@ -61,8 +61,9 @@ static struct kin__worker_start *describe(const kin_pool *pool, const struct kin
         start->bound = 1;
         start->cpus = place->cpus;
     }
-    start->initializer = (uint64_t)(uintptr_t)pool->options.initializer;
-    start->finalizer = (uint64_t)(uintptr_t)pool->options.finalizer;
+    start->by_name = pool->by_name;
+    start->initializer = pool->initializer;
+    start->finalizer = pool->finalizer;
     start->init_size = pool->options.init_size;
     start->signals = pool->signals;
     if (pool->options.init_size != 0) {
@@ -77,6 +78,7 @@ static int start_process(kin_pool *pool, struct kin__crew *crew,
                          kin_process **ret_process)
 {
     struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
+    options.method = KIN_START_FORK;
     if (pool->options.process != NULL) {
         options = *pool->options.process;
     }

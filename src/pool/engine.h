@@ -36,7 +36,7 @@ struct kin_future {
     kin__a32 references; /* constant 0: the task's memory is its owner's */
     kin__a32 state; /* enum kin__task_state; read without the lock: DONE is stored last */
     kin_future *next, *previous; /* in the queue that it is on */
-    kin_task_fn *fn;
+    uint64_t fn; /* as kin__pool_function gives it */
     uint64_t id;
     int role;
     int retries, deaths;
@@ -122,6 +122,9 @@ struct kin_pool {
     struct kin_plan *plan;
     unsigned char *init_arg;
     char *name;
+    bool by_name; /* workers execute the program again: functions have other addresses there */
+    struct kin__pool_function *functions; /* that have been named so far */
+    uint64_t initializer, finalizer; /* as kin__pool_function gives them */
     int event_fd;
     uint64_t signals;
     int32_t worker_spin;
@@ -193,6 +196,13 @@ int kin__chain_worker_block(kin_pool *pool, struct kin__crew *crew);
 
 /* Frees everything; no worker is left. */
 void kin__chain_clear(kin_pool *pool);
+
+/* --- function.c --------------------------------------------------------------------------- */
+
+/* What names the function in messages to workers. Without the lock. KIN_ENOENTRY, -ENOMEM,
+ * KIN_EQUOTA. */
+int kin__pool_function(kin_pool *pool, kin_function *function, uint64_t *ret_word);
+void kin__pool_functions_free(kin_pool *pool);
 
 /* --- crew.c: workers come and go ---------------------------------------------------------- */
 
@@ -266,7 +276,7 @@ bool kin__supervisor_is_me(void);
 /* --- task.c ------------------------------------------------------------------------------- */
 
 struct kin__task_request {
-    kin_task_fn *fn;
+    uint64_t fn; /* as kin__pool_function gives it */
     const void *arg;
     uint64_t size;
     int role;

@@ -28,7 +28,6 @@ int kin_pool_submit(kin_pool *pool, kin_task_fn *fn, const void *arg, size_t siz
         return -EINVAL;
     }
     struct kin__task_request request = {
-        .fn = fn,
         .arg = arg,
         .size = size,
         .role = kin__pool_role(pool, given.role),
@@ -37,6 +36,10 @@ int kin_pool_submit(kin_pool *pool, kin_task_fn *fn, const void *arg, size_t siz
     };
     if (request.role == KIN_EROLE) {
         return KIN_EROLE;
+    }
+    rc = kin__pool_function(pool, (kin_function *)fn, &request.fn);
+    if (rc < 0) {
+        return rc;
     }
     kin_future *future = kin__task_create(pool, &request);
     if (future == NULL) {

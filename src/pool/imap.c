@@ -12,7 +12,7 @@
 /* The fields below `ready` are under the pool's lock; the others are the calling thread's. */
 struct kin_imap {
     kin_pool *pool; /* a reference */
-    kin_task_fn *fn;
+    uint64_t fn; /* as kin__pool_function gives it */
     kin_pull_fn *pull;
     void *pull_arg;
     struct kin_imap_options options;
@@ -43,6 +43,11 @@ int kin_pool_imap(kin_pool *pool, kin_task_fn *fn, kin_pull_fn *pull, void *pull
     if (role == KIN_EROLE) {
         return role;
     }
+    uint64_t word;
+    rc = kin__pool_function(pool, (kin_function *)fn, &word);
+    if (rc < 0) {
+        return rc;
+    }
     if (given.buffer == 0) {
         given.buffer = KIN__MAX(16, 4 * (size_t)pool->size);
     }
@@ -72,7 +77,7 @@ int kin_pool_imap(kin_pool *pool, kin_task_fn *fn, kin_pull_fn *pull, void *pull
     }
     imap->pool = pool;
     kin__pool_hold(pool);
-    imap->fn = fn;
+    imap->fn = word;
     imap->pull = pull;
     imap->pull_arg = pull_arg;
     imap->options = given;

@@ -302,7 +302,6 @@ int kin_pool_map(kin_pool *pool, kin_map_fn *fn, const void *items, size_t count
     }
     struct kin__map map = {
         .pool = pool,
-        .fn = fn,
         .items = item_size == 0 ? NULL : items,
         .results = result_size == 0 ? NULL : results,
         .count = count,
@@ -318,6 +317,10 @@ int kin_pool_map(kin_pool *pool, kin_map_fn *fn, const void *items, size_t count
     };
     if (map.role == KIN_EROLE) {
         return KIN_EROLE;
+    }
+    rc = kin__pool_function(pool, (kin_function *)fn, &map.fn);
+    if (rc < 0) {
+        return rc;
     }
     int64_t deadline = kin__clock_deadline(given.timeout_ns);
     pthread_mutex_lock(&pool->lock);

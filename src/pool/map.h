@@ -46,7 +46,7 @@ struct kin__map {
     kin_pool *pool;
     struct kin__map *next;
     uint64_t job;
-    kin_map_fn *fn;
+    uint64_t fn; /* as kin__pool_function gives it */
     const unsigned char *items;
     unsigned char *results;
     uint64_t count, item_size, result_size;

@@ -139,7 +139,6 @@ int kin_pool_map_var(kin_pool *pool, kin_task_fn *fn, const struct kin_bytes *it
         }
     }
     struct kin__task_request request = {
-        .fn = fn,
         .role = kin__pool_role(pool, given.role),
         .retries = given.retries,
         .timeout_ns = -1,
@@ -151,7 +150,8 @@ int kin_pool_map_var(kin_pool *pool, kin_task_fn *fn, const struct kin_bytes *it
     pthread_mutex_lock(&pool->lock);
     rc = kin__pool_accepts(pool);
     pthread_mutex_unlock(&pool->lock);
-    if (rc < 0 || count == 0) {
+    if (rc < 0 || count == 0 ||
+        (rc = kin__pool_function(pool, (kin_function *)fn, &request.fn)) < 0) {
         return rc;
     }
     struct var_map map = {.pool = pool,

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/options.h"
+#include "process/process.h"
 
 #define SPIN_FREE_NS 10000 /* longest spin where a CPU is left to spin on */
 #define SPIN_BUSY_NS 2000  /* and where workers and the parent share all CPUs */
@@ -51,6 +52,7 @@ void kin__pool_release(kin_pool *pool)
     free(pool->crew);
     free(pool->backlog);
     free((void *)(uintptr_t)pool->options.process);
+    kin__pool_functions_free(pool);
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
@@ -109,6 +111,10 @@ static int copy_options(kin_pool *pool)
         if (rc == 0 && given.context != NULL) {
             rc = kin__options_read(&context, sizeof context, given.context);
         }
+        struct kin_context settled;
+        if (rc == 0) {
+            rc = kin__context_read(&settled, given.context);
+        }
         options->process = NULL;
         if (rc < 0 || (given.fds == NULL && given.fd_count != 0) ||
             (context.fds == NULL && context.fd_count != 0) || given.fd_count > KIN_FDS_MAX ||
@@ -129,6 +135,11 @@ static int copy_options(kin_pool *pool)
         if (context.fd_count != 0) {
             memcpy(copy->fds + KIN_FDS_MAX, context.fds, context.fd_count * sizeof(int));
         }
+        /* Settled now: replacements are started as the first workers were. */
+        if (given.method == KIN_START_DEFAULT) {
+            given.method = settled.method;
+        }
+        pool->by_name = options->kind == KIN_WORKERS_PROCESSES && given.method != KIN_START_FORK;
         context.fds = copy->fds + KIN_FDS_MAX;
         given.fds = copy->fds;
         copy->context = context;
@@ -275,7 +286,10 @@ int kin_pool_create(const struct kin_pool_options *options, kin_pool **ret_pool)
         kin__pool_release(pool);
         return rc;
     }
-    rc = start_all(pool);
+    if ((rc = kin__pool_function(pool, (kin_function *)given.initializer, &pool->initializer)) == 0 &&
+        (rc = kin__pool_function(pool, (kin_function *)given.finalizer, &pool->finalizer)) == 0) {
+        rc = start_all(pool);
+    }
     if (rc < 0) {
         kin_pool_destroy(pool);
         return rc;

@@ -143,7 +143,6 @@ int kin__worker_run_range(struct kin__worker *worker, const struct kin__range_me
         .worker = worker,
         .progress = &block->progress,
         .control = &block->control,
-        .fn = (kin_map_fn *)(uintptr_t)message->fn,
         .items = (const unsigned char *)(uintptr_t)message->items,
         .results = (unsigned char *)(uintptr_t)message->results,
         .item_size = message->item_size,
@@ -156,6 +155,11 @@ int kin__worker_run_range(struct kin__worker *worker, const struct kin__range_me
     /* Where all has been taken back already, the map and its argument may be gone. */
     bool empty = kin__range_next(given) >= kin__range_end(given);
     int code = empty ? 0 : adopt_job(worker, message);
+    if (!empty && code == 0) {
+        kin_function *fn;
+        code = kin__worker_function(worker, message->fn, &fn);
+        run.fn = (kin_map_fn *)fn;
+    }
     if (!empty && run.items == NULL) {
         run.items = worker->scratch; /* items of no size need some address */
         run.item_size = 0;

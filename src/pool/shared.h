@@ -160,6 +160,7 @@ struct kin__worker_start {
     int32_t event_fd;
     int32_t spin_ns;
     int32_t bound;
+    int32_t by_name; /* functions come by name */
     struct kin_cpu_set cpus;
     uint64_t initializer, finalizer;
     uint64_t init_size;

@@ -326,7 +326,7 @@ static bool give(kin_pool *pool, struct kin__map *map, struct kin__crew *crew, u
         .kind = KIN__TASK_RANGE,
         .id = crew->range_id,
         .job = map->job,
-        .fn = (uint64_t)(uintptr_t)map->fn,
+        .fn = map->fn,
         .items = (uint64_t)(uintptr_t)w->items,
         .results = (uint64_t)(uintptr_t)w->results,
         .item_size = map->item_size,

@@ -192,7 +192,7 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
     message->kind = KIN__TASK_CALL;
     kin__a32_store_relaxed(&message->state, KIN__CALL_PENDING);
     message->id = task->id;
-    message->fn = (uint64_t)(uintptr_t)task->fn;
+    message->fn = task->fn;
     message->block = block == NULL ? 0 : kin__offset(block->link->payload);
     message->size = task->arg_size;
     message->timed = task->timeout_ns >= 0;

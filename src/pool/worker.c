@@ -181,9 +181,12 @@ static int run_call(struct kin__worker *worker, struct kin__call_message *messag
     if (arg == NULL) {
         return KIN_ECORRUPT;
     }
-    kin_task_fn *fn = (kin_task_fn *)(uintptr_t)message->fn;
+    kin_function *fn;
     kin__reply_begin(&worker->reply);
-    int code = fn(arg, arg_size, &worker->reply, worker->state);
+    int code = kin__worker_function(worker, message->fn, &fn);
+    if (code == 0) {
+        code = ((kin_task_fn *)fn)(arg, arg_size, &worker->reply, worker->state);
+    }
     return answer(worker, message->id, code, began);
 }
 
@@ -222,7 +225,8 @@ static int open_worker(struct kin__worker *worker, const struct kin__worker_star
                                    .owner_slot = start->owner_slot,
                                    .owner_generation = start->owner_generation,
                                    .event_fd = start->event_fd,
-                                   .thread = start->owner_slot == KIN__NO_SLOT};
+                                   .thread = start->owner_slot == KIN__NO_SLOT,
+                                   .by_name = start->by_name != 0};
     uint64_t value = kin__a64_load(&object->worker[start->index % KIN__POOL_WORKERS]);
     worker->block = kin__at(kin__lease_offset(value), KIN__POOL_BLOCK_BYTES);
     if (worker->block == NULL) {
@@ -244,6 +248,7 @@ static void close_worker(struct kin__worker *worker)
     free(worker->reply.buffer);
     free(worker->scratch);
     free(worker->job_arg);
+    kin__worker_functions_free(worker);
 }
 
 /* From the initializer to the finalizer. */
@@ -251,10 +256,17 @@ static int live(struct kin__worker *worker, const struct kin__worker_start *star
 {
     int code = 0;
     void *init_arg = NULL;
+    kin_function *initializer = NULL, *finalizer = NULL;
     if (start->bound) {
         kin_cpu_bind(&start->cpus); /* CPUs may have gone since the plan: then anywhere */
     }
     if (start->initializer != 0) {
+        code = kin__worker_function(worker, start->initializer, &initializer);
+    }
+    if (code == 0 && start->finalizer != 0) {
+        code = kin__worker_function(worker, start->finalizer, &finalizer);
+    }
+    if (code == 0 && initializer != NULL) {
         if (start->init_size != 0) {
             init_arg = malloc(start->init_size);
             if (init_arg == NULL) {
@@ -264,15 +276,14 @@ static int live(struct kin__worker *worker, const struct kin__worker_start *star
             }
         }
         if (code == 0) {
-            kin_worker_init_fn *fn = (kin_worker_init_fn *)(uintptr_t)start->initializer;
-            code = fn(init_arg, start->init_size, &worker->state);
+            code = ((kin_worker_init_fn *)initializer)(init_arg, start->init_size, &worker->state);
         }
     }
     int rc = kin__worker_tell(worker, KIN__RESULT_READY, 0, 0, code, true);
     if (rc == 0 && code == 0) {
         rc = serve(worker);
-        if (rc == 0 && start->finalizer != 0) {
-            ((kin_worker_fini_fn *)(uintptr_t)start->finalizer)(worker->state);
+        if (rc == 0 && finalizer != NULL) {
+            ((kin_worker_fini_fn *)finalizer)(worker->state);
         }
     }
     free(init_arg);

@@ -2,6 +2,8 @@
 #ifndef KIN_POOL_WORKER_H
 #define KIN_POOL_WORKER_H
 
+#include <kinfolk/process.h>
+
 #include "pool/shared.h"
 #include "pool/spin.h"
 
@@ -27,6 +29,8 @@ struct kin__worker {
     int64_t rung;       /* when the bell was last rung */
     int64_t free_since; /* when the last call ended, if nothing was waited for since; else 0 */
     uint64_t unrung;    /* results published since */
+    bool by_name;       /* functions come by name */
+    struct kin__known_function *functions; /* that have been found so far */
     struct kin_reply reply;
     /* The map whose ranges were run last. */
     uint64_t job;
@@ -46,6 +50,20 @@ void kin__worker_publish(struct kin__worker *worker, bool urgent);
 /* Sends a message without data. */
 int kin__worker_tell(struct kin__worker *worker, uint32_t kind, uint64_t id, uint64_t size,
                      int code, bool urgent);
+
+/* function.c: the function that a message names. KIN_ENOENTRY, KIN_ECORRUPT, -ENOMEM. */
+int kin__worker_function_named(struct kin__worker *worker, uint64_t word,
+                               kin_function **ret_function);
+static inline int kin__worker_function(struct kin__worker *worker, uint64_t word,
+                                       kin_function **ret_function)
+{
+    if (worker->by_name) {
+        return kin__worker_function_named(worker, word, ret_function);
+    }
+    *ret_function = (kin_function *)(uintptr_t)word;
+    return 0;
+}
+void kin__worker_functions_free(struct kin__worker *worker);
 
 /* range.c: runs the items of a range. 0, or why the worker must end. */
 int kin__worker_run_range(struct kin__worker *worker, const struct kin__range_message *message);
