@@ -283,7 +283,8 @@ struct kin_imap_item {
 
 /*
  * The next result: 1 with *ret_item, 0 at the end, -ETIMEDOUT (nothing is lost), the error with
- * which `pull` ended the input (after all results before it), KIN_EFORKED, or what the thread's
+ * which `pull` ended the input (after all results before it), in the same way KIN_ECANCELLED or
+ * KIN_EWORKERINIT if the pool ended before the input, KIN_EFORKED, -EINVAL, or what the thread's
  * interrupt function said. A failed item is a result like any other. One thread at a time.
  */
 KIN_API int kin_imap_next(kin_imap *imap, struct kin_imap_item *ret_item, int64_t timeout_ns);

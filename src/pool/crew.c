@@ -160,7 +160,7 @@ int kin__crew_start(kin_pool *pool, struct kin__crew *crew)
     if (rc == 0 && (start = describe(pool, crew, &size)) == NULL) {
         rc = -ENOMEM;
     }
-    crew->full = crew->dirty = crew->ended = crew->up = crew->trailing = false;
+    crew->full = crew->dirty = crew->ended = crew->corrupt = crew->up = crew->trailing = false;
     crew->given = 0;
     crew->last_block = 0;
     crew->active = kin__clock_now();
@@ -177,6 +177,15 @@ int kin__crew_start(kin_pool *pool, struct kin__crew *crew)
         } else {
             rc = start_process(pool, crew, start, size, &process);
             free(start);
+            if (rc == 0) {
+                crew->pidfd = kin_process_sentinel(process);
+                rc = kin__supervisor_watch(pool, crew);
+            }
+            if (rc < 0 && process != NULL) {
+                kin_process_kill(process); /* nobody would see its end */
+                kin_process_join(process, KIN_FOREVER, NULL);
+                process = kin_process_destroy(process);
+            }
         }
         pthread_mutex_lock(&pool->lock);
         pool->starting--;
@@ -185,15 +194,11 @@ int kin__crew_start(kin_pool *pool, struct kin__crew *crew)
         pool->stats.workers_started++;
         crew->has_thread = process == NULL;
         crew->process = process;
-        if (process != NULL) {
-            crew->pidfd = kin_process_sentinel(process);
-            rc = kin__supervisor_watch(pool, crew);
-            if (rc < 0 || pool->phase == KIN__POOL_TERMINATED) {
-                kin__crew_kill(crew);
-            }
+        if (pool->phase == KIN__POOL_TERMINATED) {
+            kin__crew_kill(crew);
         }
         kin__pool_changed(pool);
-        return rc;
+        return 0;
     }
     pool->start_error = rc;
     crew->state = KIN__CREW_ABSENT;
@@ -214,11 +219,10 @@ void kin__crew_kill(struct kin__crew *crew)
     }
 }
 
-void kin__crew_corrupt(kin_pool *pool, struct kin__crew *crew)
+void kin__crew_corrupt(struct kin__crew *crew)
 {
-    (void)pool;
     crew->state = KIN__CREW_DOOMED;
-    crew->full = true;
+    crew->corrupt = true;
     kin__crew_kill(crew);
 }
 

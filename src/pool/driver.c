@@ -12,6 +12,7 @@
 #define PREFETCH_UNKNOWN 16 /* tasks to queue while their length is not known */
 #define REVOKE_NS 100000    /* work that must be queued elsewhere for an idle worker to take it */
 #define LOOK_NS 1000000     /* between looks for work to take back */
+#define QUIET_NS 150000     /* from a ring on, when results that follow it without one are there */
 
 /* --- results in --------------------------------------------------------------------------- */
 
@@ -53,15 +54,18 @@ static int handle(kin_pool *pool, struct kin__crew *crew,
     }
 }
 
+bool kin__pool_has_results(struct kin__crew *crew)
+{
+    return crew->block != NULL && crew->state != KIN__CREW_ABSENT && !crew->corrupt &&
+           kin__ring_pending(&crew->results) != 0;
+}
+
 bool kin__pool_drain_one(kin_pool *pool, struct kin__crew *crew)
 {
-    if (crew->block == NULL || crew->state == KIN__CREW_ABSENT) {
+    if (!kin__pool_has_results(crew)) {
         return false;
     }
     uint64_t pending = kin__ring_pending(&crew->results);
-    if (pending == 0) {
-        return false;
-    }
     for (;;) {
         void *payload;
         uint64_t size;
@@ -82,7 +86,7 @@ bool kin__pool_drain_one(kin_pool *pool, struct kin__crew *crew)
             break;
         }
         if (rc < 0) {
-            kin__crew_corrupt(pool, crew);
+            kin__crew_corrupt(crew);
             break;
         }
     }
@@ -114,13 +118,30 @@ static bool results_wait(void *arg)
 {
     kin_pool *pool = arg;
     for (int i = 0; i < pool->size; i++) {
-        struct kin__crew *crew = &pool->crew[i];
-        if (crew->block != NULL && crew->state != KIN__CREW_ABSENT &&
-            kin__ring_pending(&crew->results) != 0) {
+        if (kin__pool_has_results(&pool->crew[i])) {
             return true;
         }
     }
     return false;
+}
+
+int64_t kin__pool_quiet_until(const kin_pool *pool)
+{
+    int64_t look = KIN__NEVER, now = 0;
+    for (int i = 0; i < pool->size; i++) {
+        const struct kin__crew *crew = &pool->crew[i];
+        if (crew->sent_count < 2) {
+            continue; /* it rings with its last result */
+        }
+        /* One look is enough, as a worker is only quiet for RING_NS (worker.c) after a ring; and in
+         * the mean the next ring comes before it. */
+        int64_t at = crew->active + QUIET_NS + 2 * crew->mean;
+        now = now != 0 ? now : kin__clock_now();
+        if (at > now) {
+            look = KIN__MIN(look, at);
+        }
+    }
+    return look;
 }
 
 /* --- work out ----------------------------------------------------------------------------- */
@@ -285,16 +306,21 @@ bool kin__pool_in_callback(const kin_pool *pool)
     return called_by == pool;
 }
 
+void kin__pool_call(kin_pool *pool, kin_future *task)
+{
+    kin_pool *outer = called_by;
+    called_by = pool;
+    task->callback(task, task->callback_arg);
+    called_by = outer;
+}
+
 void kin__pool_callbacks(kin_pool *pool)
 {
     kin_future *task;
-    kin_pool *outer = called_by;
     while ((task = pool->calls.first) != NULL) {
         kin__tasks_remove(&pool->calls, task);
         pthread_mutex_unlock(&pool->lock);
-        called_by = pool;
-        task->callback(task, task->callback_arg);
-        called_by = outer;
+        kin__pool_call(pool, task);
         kin__task_release(task);
         pthread_mutex_lock(&pool->lock);
     }
@@ -313,8 +339,7 @@ void kin__pool_hand_over(kin_pool *pool)
         return;
     }
     kin__doorbell_arm(&pool->object->bell);
-    if (results_wait(pool) || pool->look_at != KIN__NEVER || pool->calls.first != NULL ||
-        pool->timed != 0) {
+    if (results_wait(pool) || pool->look_at != KIN__NEVER || pool->calls.first != NULL) {
         kin__supervisor_wake();
     }
 }
@@ -372,7 +397,9 @@ static int sleep_on_bell(kin_pool *pool, int64_t deadline)
     if (results_wait(pool) || pool->changes != changes) {
         return 0;
     }
-    int64_t until = KIN__MIN(deadline, pool->look_at);
+    int64_t until = kin__pool_quiet_until(pool);
+    until = KIN__MIN(until, pool->look_at);
+    until = KIN__MIN(until, deadline);
     pthread_mutex_unlock(&pool->lock);
     int rc = kin__sleep(&bell->word, seen, KIN__NO_SLOT, 0, until);
     pthread_mutex_lock(&pool->lock);
@@ -405,7 +432,16 @@ int kin__pool_wait(kin_pool *pool, bool (*ready)(void *), void *arg, int64_t dea
         if (ready(arg)) {
             break;
         }
-        if (!pool->driving) {
+        if (kin__supervisor_is_me()) {
+            /* In a callback: nobody else sees workers die, or replaces them. */
+            if (deadline != KIN__NEVER && deadline <= kin__clock_now()) {
+                rc = -ETIMEDOUT;
+            } else {
+                pthread_mutex_unlock(&pool->lock);
+                kin__supervisor_round(deadline);
+                pthread_mutex_lock(&pool->lock);
+            }
+        } else if (!pool->driving) {
             int64_t now = kin__clock_now();
             if (kin__pool_drive(pool, now) || pool->calls.first != NULL) {
                 continue;

@@ -63,7 +63,7 @@ enum kin__crew_state {
     KIN__CREW_STARTING, /* started, or about to be; not heard of yet */
     KIN__CREW_READY,
     KIN__CREW_STOPPING, /* has been told to stop */
-    KIN__CREW_DOOMED,   /* has been killed, or is to be; what it writes is not read any more */
+    KIN__CREW_DOOMED,   /* has been killed */
 };
 
 struct kin__map;
@@ -80,6 +80,7 @@ struct kin__crew {
     bool has_thread;
     bool up;              /* its initializer has succeeded */
     bool ended;           /* threads: has sent its last message */
+    bool corrupt;         /* has written what no worker writes: nothing is read of it any more */
     struct kin__worker_block *block;
     uint64_t block_value; /* lease value */
     struct kin__ring_end tasks, results;
@@ -212,11 +213,11 @@ int kin__crew_start(kin_pool *pool, struct kin__crew *crew);
 /* Looks whether the member's process or thread has ended, and if so deals with all that follows. */
 bool kin__crew_reap(kin_pool *pool, struct kin__crew *crew);
 
-/* SIGKILL. What it has done so far counts; what it does from now on may not be read. */
+/* SIGKILL. What it did before counts. */
 void kin__crew_kill(struct kin__crew *crew);
 
-/* The worker wrote what no worker writes. */
-void kin__crew_corrupt(kin_pool *pool, struct kin__crew *crew);
+/* The worker wrote what no worker writes: it is killed, and nothing more is read of it. */
+void kin__crew_corrupt(struct kin__crew *crew);
 
 /* Tells members to stop where they are not needed any more. */
 void kin__crew_stop(kin_pool *pool);
@@ -235,11 +236,17 @@ uint64_t kin__crew_allowance(const kin_pool *pool, const struct kin__crew *crew)
 
 /* --- driver.c ----------------------------------------------------------------------------- */
 
+/* Whether the member has results that nobody has read. */
+bool kin__pool_has_results(struct kin__crew *crew);
+
 /* Reads all results of the member. */
 bool kin__pool_drain_one(kin_pool *pool, struct kin__crew *crew);
 
 /* One round: results in, work out. Returns whether any result came in. */
 bool kin__pool_drive(kin_pool *pool, int64_t now);
+
+/* When to look for results of which no worker may have told; KIN__NEVER: there are none. */
+int64_t kin__pool_quiet_until(const kin_pool *pool);
 
 /* Gives out work and publishes it. */
 void kin__pool_dispatch(kin_pool *pool, int64_t now);
@@ -252,6 +259,9 @@ int kin__pool_wait(kin_pool *pool, bool (*ready)(void *), void *arg, int64_t dea
 
 /* Runs the callbacks that are due, with the lock released. */
 void kin__pool_callbacks(kin_pool *pool);
+
+/* Calls the task's callback, after which the task may be gone. Without the lock. */
+void kin__pool_call(kin_pool *pool, kin_future *task);
 
 /* Whether the calling thread is in a callback of the pool. No lock needed. */
 bool kin__pool_in_callback(const kin_pool *pool);
@@ -270,8 +280,9 @@ void kin__supervisor_drop(kin_pool *pool);
 int kin__supervisor_watch(kin_pool *pool, struct kin__crew *crew);
 void kin__supervisor_unwatch(struct kin__crew *crew);
 void kin__supervisor_wake(void);
-/* Whether the calling thread is it. */
+/* Whether the calling thread is it; then this is one round of its duties. No lock may be held. */
 bool kin__supervisor_is_me(void);
+void kin__supervisor_round(int64_t deadline);
 
 /* --- task.c ------------------------------------------------------------------------------- */
 

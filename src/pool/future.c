@@ -166,7 +166,7 @@ int kin_future_on_ready(kin_future *future, kin_future_fn *callback, void *arg)
     }
     pthread_mutex_unlock(&pool->lock);
     if (rc == 0 && done) {
-        callback(future, arg);
+        kin__pool_call(pool, future);
     }
     return rc;
 }

@@ -216,7 +216,8 @@ static int start_all(kin_pool *pool)
 {
     int rc = 0, started = 0;
     pthread_mutex_lock(&pool->lock);
-    if (kin__tid() == kin__pid() || pool->options.kind == KIN_WORKERS_THREADS) {
+    if (kin__tid() == kin__pid() || kin__supervisor_is_me() ||
+        pool->options.kind == KIN_WORKERS_THREADS) {
         for (int i = 0; i < pool->size; i++) {
             if (pool->crew[i].state == KIN__CREW_ABSENT) {
                 rc = kin__crew_start(pool, &pool->crew[i]);

@@ -242,14 +242,14 @@ void kin__map_range_lost(kin_pool *pool, struct kin__crew *crew)
         runs = crew->begin < crew->end;
     }
     uint32_t index = (uint32_t)at;
-    bool told = crew->range_failed > 0 && crew->last_failed == index;
+    if (runs && crew->range_failed > 0 && crew->last_failed == index) {
+        index++; /* it had told that this one failed */
+        runs = false;
+    }
     unsigned window = crew->window;
     struct kin__map *map = leave(pool, crew, index);
     uint32_t rest = index;
-    if (runs && told) {
-        settle(map, window, 1);
-        rest++;
-    } else if (runs) {
+    if (runs) {
         rest++;
         if (map->stop && map->error != 0) {
             int code = map->error == -ETIMEDOUT ? -ETIMEDOUT : KIN_ECANCELLED;

@@ -15,7 +15,11 @@
 struct session {
     pthread_t thread;
     int watch, event;
-    bool stop; /* under `lock` */
+    bool stop;   /* under `lock` */
+    bool orphan; /* under `lock`: nobody joins the thread, which frees the session itself */
+    /* The thread's own: */
+    int64_t next;    /* when the next round is due at the latest */
+    uint64_t rounds; /* begun so far */
 };
 
 /* Under `lock`. `session` is there as long as some pool is, and does not change meanwhile: a
@@ -27,11 +31,11 @@ static struct {
     kin_pool *pools; /* newest first */
 } supervisor = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static _Thread_local bool is_me;
+static _Thread_local struct session *mine; /* in the supervisor itself */
 
 bool kin__supervisor_is_me(void)
 {
-    return is_me;
+    return mine != NULL;
 }
 
 void kin__supervisor_wake(void)
@@ -122,6 +126,8 @@ static int64_t serve(kin_pool *pool)
         }
         if (pool->object != NULL) {
             next = KIN__MIN(next, pool->look_at);
+            int64_t quiet = kin__pool_quiet_until(pool);
+            next = KIN__MIN(next, quiet);
         }
     } else {
         kin__pool_dispatch(pool, kin__clock_now());
@@ -134,37 +140,56 @@ static int64_t serve(kin_pool *pool)
     return next;
 }
 
-static void *run(void *arg)
+void kin__supervisor_round(int64_t deadline)
 {
-    struct session *session = arg;
-    is_me = true;
-    int64_t next = 0;
-    for (;;) {
-        uint64_t tags[64];
-        int n = kin__watch_wait(session->watch, tags, 64, next);
-        for (int i = 0; i < n; i++) {
-            if (tags[i] == EVENT_TAG) {
-                kin__event_drain(session->event);
-            } else {
-                on_death(tags[i]);
-            }
-        }
-        pthread_mutex_lock(&supervisor.lock);
-        bool stop = session->stop;
-        pthread_mutex_unlock(&supervisor.lock);
-        if (stop) {
-            return NULL;
-        }
-        next = KIN__NEVER;
-        uint64_t number = UINT64_MAX;
-        kin_pool *pool;
-        while ((pool = next_below(number)) != NULL) {
-            number = pool->number;
-            int64_t due = serve(pool);
-            next = KIN__MIN(next, due);
-            kin__pool_release(pool);
+    struct session *session = mine;
+    uint64_t tags[64];
+    int n = kin__watch_wait(session->watch, tags, 64, KIN__MIN(deadline, session->next));
+    /* A callback that waits makes rounds of its own: the first of them at once, and after the last
+     * this one's findings are out of date. */
+    session->next = 0;
+    uint64_t round = ++session->rounds;
+    for (int i = 0; i < n; i++) {
+        if (tags[i] == EVENT_TAG) {
+            kin__event_drain(session->event);
+        } else {
+            on_death(tags[i]);
         }
     }
+    int64_t next = KIN__NEVER;
+    uint64_t number = UINT64_MAX;
+    kin_pool *pool;
+    while ((pool = next_below(number)) != NULL) {
+        number = pool->number;
+        int64_t due = serve(pool);
+        next = KIN__MIN(next, due);
+        kin__pool_release(pool);
+    }
+    session->next = session->rounds == round ? next : 0;
+}
+
+static void close_session(struct session *session)
+{
+    kin__fd_drop(session->event < 0 ? -1 : session->event);
+    kin__fd_drop(session->watch < 0 ? -1 : session->watch);
+    free(session);
+}
+
+static void *run(void *arg)
+{
+    struct session *session = mine = arg;
+    bool stop = false, orphan = false;
+    while (!stop) {
+        kin__supervisor_round(KIN__NEVER);
+        pthread_mutex_lock(&supervisor.lock);
+        stop = session->stop;
+        orphan = session->orphan;
+        pthread_mutex_unlock(&supervisor.lock);
+    }
+    if (orphan) {
+        close_session(session);
+    }
+    return NULL;
 }
 
 static void before_fork(void)
@@ -187,7 +212,7 @@ static void after_fork_in_child(void)
     }
     supervisor.session = NULL;
     supervisor.pools = NULL;
-    is_me = false;
+    mine = NULL;
     supervisor.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
@@ -213,9 +238,7 @@ static int start(void)
         kin__signals_restore(signals);
     }
     if (rc < 0) {
-        kin__fd_drop(session->event < 0 ? -1 : session->event);
-        kin__fd_drop(session->watch < 0 ? -1 : session->watch);
-        free(session);
+        close_session(session);
         return rc;
     }
     supervisor.session = session;
@@ -252,16 +275,17 @@ void kin__supervisor_drop(kin_pool *pool)
             /* With its last pool the thread ends: none of ours makes a later fork unsafe. */
             last = supervisor.session;
             last->stop = true;
+            last->orphan = last == mine; /* in a callback, after its own pool has gone */
             supervisor.session = NULL;
         }
     }
     pthread_mutex_unlock(&supervisor.lock);
-    if (last != NULL) {
+    if (last != NULL && last == mine) {
+        pthread_detach(last->thread);
+    } else if (last != NULL) {
         kin__event_signal(last->event);
         pthread_join(last->thread, NULL);
-        kin__fd_drop(last->event);
-        kin__fd_drop(last->watch);
-        free(last);
+        close_session(last);
     }
     if (found) {
         kin__pool_release(pool);

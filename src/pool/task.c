@@ -184,7 +184,7 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
             kin__chain_remove(pool, block);
         }
         if (rc != -EAGAIN) {
-            kin__crew_corrupt(pool, crew);
+            kin__crew_corrupt(crew);
         }
         return -EAGAIN;
     }
@@ -207,8 +207,8 @@ int kin__task_send(kin_pool *pool, struct kin__crew *crew, kin_future *task)
     task->crew = crew;
     task->message = message;
     task->block = block;
-    if (task->timeout_ns >= 0) {
-        pool->timed++;
+    if (task->timeout_ns >= 0 && pool->timed++ == 0) {
+        kin__supervisor_wake(); /* who keeps the limits, whoever drives */
     }
     kin__a32_store(&task->state, KIN__TASK_SENT);
     return 0;

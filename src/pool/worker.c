@@ -94,6 +94,7 @@ static int await_message(struct kin__worker *worker, void **ret_message, uint64_
             return rc;
         }
         worker->free_since = 0;
+        worker->rung = 0; /* the first result of what comes next is told at once */
         if (worker->unrung != 0) {
             /* What was to follow those results has been taken back. */
             kin__worker_publish(worker, true);
