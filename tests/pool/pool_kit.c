@@ -54,6 +54,66 @@ void await_change(volatile int *word, int value)
     ck_assert_int_ne(__atomic_load_n(word, __ATOMIC_ACQUIRE), value);
 }
 
+struct hold *make_hold(void)
+{
+    struct hold *h = kin_calloc(1, sizeof *h);
+    ck_assert_ptr_nonnull(h);
+    return h;
+}
+
+int hold(const void *arg, size_t size, kin_reply *reply, void *state)
+{
+    (void)size;
+    (void)state;
+    struct hold *h = *(struct hold *const *)arg;
+    __atomic_fetch_add(&h->runs, 1, __ATOMIC_SEQ_CST);
+    kit_gate_open(&h->begun);
+    kit_gate_wait(&h->go);
+    int pid = getpid();
+    return kin_reply_set(reply, &pid, sizeof pid);
+}
+
+kin_future *submit_held(kin_pool *pool, struct hold *h)
+{
+    kin_future *future = NULL;
+    ok(kin_pool_submit(pool, hold, &h, sizeof h, NULL, &future));
+    kit_gate_wait(&h->begun);
+    return future;
+}
+
+struct kin_pool_stats stats_of(kin_pool *pool)
+{
+    struct kin_pool_stats stats = {.size = sizeof stats};
+    ok(kin_pool_stats(pool, &stats));
+    return stats;
+}
+
+static void reset_signals(void)
+{
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGINT, SIG_DFL);
+    signal(SIGALRM, SIG_DFL);
+}
+
+TCase *add_case(Suite *suite, const char *name)
+{
+    TCase *t = tcase_create(name);
+    tcase_set_timeout(t, 60);
+    tcase_add_checked_fixture(t, reset_signals, NULL);
+    suite_add_tcase(suite, t);
+    return t;
+}
+
+int run_suite(int argc, char **argv, Suite *suite)
+{
+    kin_child_main(argc, argv);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
+
 int twice(const void *item, void *result, void *state)
 {
     (void)state;

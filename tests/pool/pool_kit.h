@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kit/kit.h"
+
 /* The loop tests run once for each kind of worker. */
 #define KINDS 2
 #define PROCESSES 0
@@ -44,6 +46,27 @@ size_t live_blocks(void);
 void await_change(volatile int *word, int value);
 
 int twice(const void *item, void *result, void *state);
+
+/* A task that tells when it has begun and ends when it is let go. In memory of kin_alloc. */
+struct hold {
+    struct kit_gate begun, go;
+    int runs; /* tasks that have begun, all in all */
+};
+struct hold *make_hold(void);
+/* The argument is a struct hold *; replies with the pid. */
+int hold(const void *arg, size_t size, kin_reply *reply, void *state);
+/* Submits one and waits until it runs. */
+kin_future *submit_held(kin_pool *pool, struct hold *h);
+
+/* Statistics, with the size filled in. */
+struct kin_pool_stats stats_of(kin_pool *pool);
+
+/* A case of the suite in which signals are as in any process: a worker forked from a test would
+ * inherit what Check's runner does to them. */
+TCase *add_case(Suite *suite, const char *name);
+
+/* A test program's main, through which spawned workers enter too. */
+int run_suite(int argc, char **argv, Suite *suite);
 
 /* Runs an int item as told by itself: negative: fails with that value; the others below; result is
  * item * 2. */

@@ -301,8 +301,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("pool-death");
-    TCase *t = tcase_create("death");
-    tcase_set_timeout(t, 60);
+    TCase *t = add_case(s, "death");
     tcase_add_loop_test(t, in_map, 0, 2);
     tcase_add_test(t, all_deadly);
     tcase_add_test(t, retries);
@@ -310,15 +309,10 @@ static Suite *suite(void)
     tcase_add_test(t, storm);
     tcase_add_loop_test(t, initializer, 0, 3);
     tcase_add_test(t, replaced_in_time);
-    suite_add_tcase(s, t);
     return s;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(argc, argv, suite());
 }

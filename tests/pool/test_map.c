@@ -345,8 +345,7 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("pool-map");
-    TCase *t = tcase_create("map");
-    tcase_set_timeout(t, 60);
+    TCase *t = add_case(s, "map");
     tcase_add_loop_test(t, all_counts, 0, KINDS);
     tcase_add_loop_test(t, all_sizes, 0, KINDS);
     tcase_add_loop_test(t, failures, 0, KINDS);
@@ -354,15 +353,10 @@ static Suite *suite(void)
     tcase_add_loop_test(t, states, 0, KINDS);
     tcase_add_test(t, taken_back);
     tcase_add_loop_test(t, bad_arguments, 0, KINDS);
-    suite_add_tcase(s, t);
     return s;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(argc, argv, suite());
 }
