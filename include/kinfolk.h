@@ -20,6 +20,7 @@
 #include <kinfolk/pool.h>
 #include <kinfolk/process.h>
 #include <kinfolk/queue.h>
+#include <kinfolk/segment.h>
 #include <kinfolk/semaphore.h>
 #include <kinfolk/wait.h>
 

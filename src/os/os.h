@@ -373,6 +373,37 @@ void kin__server_signals_restore(void);
 int kin__file_read_all(int fd, uint64_t limit, void **ret_data, size_t *ret_size);
 int kin__file_write_all(int fd, const void *data, size_t size);
 
+/* --- named.c: files of the POSIX shared memory namespace -------------------------------------- */
+
+/* A name is one path component, without the slash. */
+#define KIN__NAMED_MAX 254
+#define KIN__NAMED_PATH (sizeof "/dev/shm/" + KIN__NAMED_MAX)
+
+struct kin__named {
+    int fd;
+    uint64_t size;
+    uint64_t device, inode; /* the file's identity, which a name alone is not */
+};
+
+/* A file that has no name yet, all of its memory allocated: -ENOSPC, -ENOMEM, -EFBIG, ... */
+int kin__named_create(uint64_t size, unsigned mode, struct kin__named *ret_named);
+
+/* Gives it its name at one instruction: -EEXIST, ... */
+int kin__named_link(const struct kin__named *named, const char *name);
+
+/* -ENOENT, -EACCES, -EINVAL for what is no file, ... */
+int kin__named_open(const char *name, bool read_only, struct kin__named *ret_named);
+
+int kin__named_map(const struct kin__named *named, bool read_only, void **ret_address);
+int kin__named_unlink(const char *name);
+
+/* Starts the process that removes names, and returns the end on which it is told of them. */
+int kin__tracker_start(int *ret_fd);
+
+/* An end of our own of the one that the process has under that number. Fails where it has none or
+ * nobody reads. */
+int kin__tracker_open(int32_t pid, int fd);
+
 /* --- packet.c: messages with descriptors over a socket pair ---------------------------------- */
 
 /* Most descriptors in one packet. */

@@ -49,6 +49,7 @@ struct kin__slot {
     kin__a32 forked;           /* generation whose fork has returned in the parent */
     kin__a64 reserved_at;      /* ticks since boot at which it became an embryo, or earlier */
     kin__a32 life_ready;       /* 1 once `life` is initialised, which happens once for the memory */
+    kin__a32 tracker;          /* 1 + the descriptor on which it reaches the tracker, or 0 */
     kin__a32 leaving;          /* 1: it ends in an orderly way; written by the process itself */
     kin__a64 seen_at;          /* ticks since boot; who has the pid but started later is another */
     /* For the process layer (docs/design/process.md). */
@@ -116,6 +117,8 @@ struct kin__head {
     pthread_mutex_t sweep __attribute__((aligned(64)));   /* robust; rank: sweep (outermost) */
     pthread_mutex_t objects __attribute__((aligned(64))); /* robust; rank: objects; guards holders */
     kin__a32 deaths __attribute__((aligned(64)));         /* bumped and rung after each sweep */
+    kin__a64 tracker_starter;  /* {generation : 32, slot + 1 : 32} of who is starting the tracker */
+    kin__a32 tracker_turn;     /* bumped and rung when that is over */
     struct kin__heap heap __attribute__((aligned(64)));
 };
 

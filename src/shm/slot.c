@@ -5,6 +5,8 @@
 #include <kinfolk/base.h>
 #include <linux/futex.h>
 
+#include "shm/tracker.h"
+
 struct kin__slot *kin__slot_at(uint32_t slot)
 {
     if (slot >= KIN__SLOTS) {
@@ -71,6 +73,7 @@ int kin__slot_adopt(uint32_t number, uint32_t generation)
     int32_t pid = kin__pid();
     /* Not its start time, which would cost each child a look into /proc. */
     kin__a64_store(&slot->seen_at, kin__clock_ticks());
+    kin__a32_store(&slot->tracker, kin__tracker_inherited());
     kin__a32_store(&slot->pid, (uint32_t)pid);
     if (kin__a32_load(&slot->life_ready) == 0) {
         kin__mutex_init(&slot->life);

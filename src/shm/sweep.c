@@ -72,6 +72,7 @@ static void finish(uint32_t number, uint32_t generation)
     orphan(number);
     kin__a32_store(&slot->pid, 0);
     kin__a64_store(&slot->seen_at, 0);
+    kin__a32_store(&slot->tracker, 0);
     kin__a32_store(&slot->leaving, 0);
     kin__a32_store(&slot->exit_known, 0);
     for (unsigned i = 0; i < KIN__ARRAY_SIZE(slot->process_word); i++) {
