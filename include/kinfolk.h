@@ -22,6 +22,7 @@
 #include <kinfolk/queue.h>
 #include <kinfolk/segment.h>
 #include <kinfolk/semaphore.h>
+#include <kinfolk/value.h>
 #include <kinfolk/wait.h>
 
 #endif
