@@ -15,6 +15,13 @@
 #define RECOUNT_EVERY 1024
 #define PAUSES 16        /* between two looks at the clock */
 
+static kin__a32 refused;
+
+void kin__spin_refuse(bool refuse)
+{
+    kin__a32_store_relaxed(&refused, refuse);
+}
+
 /* Whether this thread may run on more than one CPU; asked anew from time to time. */
 static bool several_cpus(void)
 {
@@ -48,7 +55,7 @@ static int64_t budget_of(struct kin__spin *spin)
 
 bool kin__spin_until(struct kin__spin *spin, const kin__a32 *word, uint32_t mask, bool zero)
 {
-    if (!several_cpus()) {
+    if (kin__a32_load_relaxed(&refused) != 0 || !several_cpus()) {
         return false;
     }
     int64_t budget = budget_of(spin);

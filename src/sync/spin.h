@@ -18,4 +18,7 @@ struct kin__spin {
  */
 bool kin__spin_until(struct kin__spin *spin, const kin__a32 *word, uint32_t mask, bool zero);
 
+/* For tests: this process and the children it forks later do not spin. */
+void kin__spin_refuse(bool refuse);
+
 #endif

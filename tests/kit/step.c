@@ -17,6 +17,7 @@
 #define FOREVER INT64_MAX
 #define PROMPT_NS 50000000
 #define PROMPT_TRIES 5
+#define TRACES 4
 /* Cost of passing an occurrence of a breakpoint, in single steps. */
 #define PASS_COST 3
 
@@ -246,7 +247,7 @@ static bool jump(struct sweep *s, struct kit__victim *victim, int64_t at, int64_
             if (progress == KIT__LOST) {
                 lost(victim);
             }
-            if (progress < 0 || victim->rip != s->trace[best].rip) {
+            if (progress < 0 || progress == KIT__SLEEPS || victim->rip != s->trace[best].rip) {
                 return false;
             }
         }
@@ -442,6 +443,44 @@ static void sweep_pairs(struct sweep *s)
     }
 }
 
+/*
+ * Makes the trace. Where the machine is busy a sleep may last to the end of its slice, behind which
+ * the victim looks for the dead: what is wanted is the run without that.
+ */
+static void make_trace(struct sweep *s)
+{
+    run_round(s, FOREVER, -1, false);
+    for (int i = 1; i < TRACES && s->sleeps > 0 && !s->endless; i++) {
+        struct event *trace = s->trace;
+        int64_t events = s->events, sleeps = s->sleeps;
+        s->trace = NULL;
+        run_round(s, FOREVER, -1, false);
+        if (s->events < events) {
+            free(trace);
+            continue;
+        }
+        bool same = s->events == events;
+        free(s->trace);
+        s->trace = trace;
+        s->events = events;
+        s->sleeps = sleeps;
+        if (same) {
+            return;
+        }
+    }
+}
+
+/* Events of an unkilled run: n, if one of some runs does not have more. */
+static int64_t count_again(struct sweep *s, int64_t n)
+{
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < TRACES && least > n; i++) {
+        int64_t events = run_round(s, FOREVER, -1, true);
+        least = events < least ? events : least;
+    }
+    return least;
+}
+
 static void sweep_body(void *arg)
 {
     struct sweep *s = arg;
@@ -451,7 +490,7 @@ static void sweep_body(void *arg)
     sigprocmask(SIG_BLOCK, &child, NULL);
     kit_on_fail(board_fail);
 
-    run_round(s, FOREVER, -1, false);
+    make_trace(s);
     if (s->only >= 0) {
         run_round(s, s->only, s->only_second, s->only <= s->events);
         return;
@@ -465,7 +504,7 @@ static void sweep_body(void *arg)
     if (!s->endless) {
         /* Where the count differs from run to run, on until a run ends unkilled within it. */
         int64_t bound = 4 * s->events + 1000;
-        while ((s->last = run_round(s, FOREVER, -1, true)) > n) {
+        while ((s->last = count_again(s, n)) > n) {
             for (; n < s->last; n++) {
                 s->killed += run_round(s, n, -1, false) == n;
             }

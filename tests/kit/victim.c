@@ -21,6 +21,8 @@
 
 #define RIP offsetof(struct user_regs_struct, rip)
 #define INT3 0xccL
+/* Milliseconds, about, after which a sleep that nobody expected is not waited for. */
+#define NEW_SLEEPS 30
 
 extern const char kit__window_begin[], kit__window_end[];
 
@@ -196,11 +198,15 @@ int kit__victim_run_to(struct kit__victim *v, uint64_t rip)
     enum kit__progress progress;
     do {
         resume(v, PTRACE_CONT);
+        unsigned sleeps = 0;
         do {
             /* The caller steps into the sleeps that it knows of, so one here is new: it passes by
-             * itself (a contended lock, a slice), or the watchdog ends us. */
+             * itself (a contended lock), or the victim has taken another way. */
             progress = wait_stop(v, true);
-        } while (progress == KIT__SLEEPS);
+        } while (progress == KIT__SLEEPS && ++sleeps < NEW_SLEEPS);
+        if (progress == KIT__SLEEPS) {
+            return progress;
+        }
     } while (progress == KIT__STEPPED && v->signal != 0);
     if (progress == KIT__LOST) {
         return progress;
