@@ -440,6 +440,9 @@ int kin_condition_wait(kin_condition *condition, int64_t timeout_ns)
     if (!lock_is_mine(lock, recursive)) {
         return KIN_ENOTOWNER;
     }
+    /* While the lock is ours no owner of it dies. */
+    struct kin__owner *owner = owner_of(lock, recursive);
+    uint32_t deaths = kin__a32_load(&owner->deaths);
     struct ticket *ticket;
     uint32_t seen;
     rc = take_ticket(condition, &ticket, &seen);
@@ -449,10 +452,10 @@ int kin_condition_wait(kin_condition *condition, int64_t timeout_ns)
     int64_t deadline = kin__clock_deadline(timeout_ns);
     uint32_t levels = unlock_wholly(lock, recursive);
     /* A notify changes the word before it wakes (P2), so it cannot fall into a gap. An owner that
-     * died with the lock may have been the one to notify us. */
-    struct kin__owner *owner = owner_of(lock, recursive);
+     * died with the lock may have been the one to notify us; its successor may know nothing of
+     * that, and may have come and gone. */
     while (rc == 0 && kin__a32_load(&ticket->word) == seen &&
-           kin__owner_holder(owner) != KIN__OWNER_RECOVERABLE) {
+           kin__a32_load(&owner->deaths) == deaths) {
         rc = kin__sleep(&ticket->word, seen, KIN__NO_SLOT, 0, deadline);
     }
     int locked = lock_again(lock, recursive, levels);
@@ -468,7 +471,7 @@ int kin_condition_wait(kin_condition *condition, int64_t timeout_ns)
     if (locked == KIN_RECOVERED || notified < 0) {
         return locked == KIN_RECOVERED ? KIN_RECOVERED : notified;
     }
-    return notified ? 0 : -ETIMEDOUT;
+    return notified || rc == 0 ? 0 : -ETIMEDOUT;
 }
 
 int kin_condition_notify(kin_condition *condition, uint32_t count)

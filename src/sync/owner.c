@@ -172,6 +172,9 @@ void kin__owner_sweep(struct kin__owner *owner, uint32_t slot, uint32_t generati
     uint32_t dead = kin__owner_of(slot, generation);
     uint32_t seen = kin__a32_load(&owner->word);
     while ((seen & KIN__OWNER_MASK) == dead) {
+        if (successor == KIN__OWNER_RECOVERABLE) {
+            kin__a32_add(&owner->deaths, 1);
+        }
         if (kin__a32_cas(&owner->word, &seen, successor | (seen & KIN__OWNER_WAITERS))) {
             break;
         }

@@ -31,6 +31,7 @@ _Static_assert(KIN__SLOTS + 1 < 0xffe, "slot numbers leave room for the special 
 struct kin__owner {
     kin__a32 word;
     kin__a32 recovered;    /* 1: the holder took it over from a dead one; written by the holder */
+    kin__a32 deaths;       /* rises before each change to RECOVERABLE, perhaps more than once */
     struct kin__spin spin; /* hint */
 };
 

@@ -297,6 +297,25 @@ START_TEST(test_owner_without_the_condition_killed)
 }
 END_TEST
 
+START_TEST(test_successor_of_a_dead_owner_who_says_nothing)
+{
+    struct shared *s = share_over_lock(0);
+    pid_t waiter = crew_fork(wait_once, 0, s);
+    hold_once_they_wait(s, 1);
+    ck_assert_int_eq(kin_condition_unlock(s->condition), 0);
+    pid_t owner = crew_fork(drop_lock_and_hold, 0, s);
+    crew_await(&s->go, 1);
+    crew_kill(owner);
+    /* The lock comes to us, and is free again, before the waiter has looked. */
+    ck_assert_int_ge(kin_lock_lock(s->lock, SECOND), 0);
+    ck_assert_int_eq(kin_lock_unlock(s->lock), 0);
+    int64_t start = crew_now();
+    ck_assert_int_eq(crew_reap(waiter), 0);
+    ck_assert_int_le(crew_now() - start, SECOND);
+    ck_assert_uint_eq(kin__a32_load(&s->woken), 1);
+}
+END_TEST
+
 static int expect_owner_dead(unsigned index, void *arg)
 {
     (void)index;
@@ -483,6 +502,7 @@ int main(void)
         {test_dead_waiter_is_not_notified, true},
         {test_owner_killed_wakes_all, true},
         {test_owner_without_the_condition_killed, false},
+        {test_successor_of_a_dead_owner_who_says_nothing, false},
         {test_strict_lock, true},
         {test_interrupt, true},
         {test_reference, true},
