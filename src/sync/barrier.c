@@ -377,7 +377,9 @@ int kin_barrier_reset(kin_barrier *barrier)
         return rc;
     }
     write_state(barrier, next_phase(read_state(barrier), false));
-    for (uint32_t i = 0; i < KIN__SLOTS; i++) {
+    /* Whoever has a note had its slot before this. */
+    uint32_t high = KIN__MIN(kin__a32_load(&kin__family.head->slots_high), KIN__SLOTS);
+    for (uint32_t i = 0; i < high; i++) {
         kin__a32_store(&barrier->note[i], 0);
     }
     unlock(barrier);
