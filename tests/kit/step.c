@@ -15,8 +15,9 @@
 #include "kit/victim.h"
 
 #define FOREVER INT64_MAX
-#define PROMPT_NS 50000000
-#define PROMPT_TRIES 5
+/* Less than a slice: a bystander that is back so soon after it was made has been woken. */
+#define PROMPT_NS 90000000
+#define PROMPT_TRIES 20
 #define TRACES 4
 /* Cost of passing an occurrence of a breakpoint, in single steps. */
 #define PASS_COST 3
@@ -43,6 +44,7 @@ struct sweep {
     int64_t pairs;
     int64_t only, only_second; /* a single point, or -1 */
     pid_t bystander[KIT_BYSTANDERS];
+    int64_t bystanders_at; /* when the first of them was about to be made */
 };
 
 static void board_fail(const char *text)
@@ -76,6 +78,7 @@ static void begin_round(struct sweep *s)
     if (c->setup != NULL) {
         c->setup(s->state);
     }
+    s->bystanders_at = kit_now();
     for (unsigned i = 0; i < KIT_BYSTANDERS; i++) {
         s->bystander[i] = 0;
         if (c->bystanders[i].run == NULL) {
@@ -366,8 +369,8 @@ static int64_t run_round(struct sweep *s, int64_t n, int64_t second, bool traced
 
 /* --- the sweep ---------------------------------------------------------------------------- */
 
-/* Nanoseconds from the end of the victim, which nobody kills or steps, to the return of the last
- * prompt bystander. */
+/* Nanoseconds from the making of the bystanders to the return of the last prompt one, with a victim
+ * that nobody kills or steps. */
 static int64_t live_round(struct sweep *s)
 {
     kin__a64_store(&kit__board->point, UINT64_MAX);
@@ -391,13 +394,12 @@ static int64_t live_round(struct sweep *s)
         lost(&victim);
     }
     kit__phase(KIT__AWAITING);
-    int64_t began = kit_now();
     for (unsigned i = 0; i < KIT_BYSTANDERS; i++) {
         if (s->bystander[i] != 0 && s->c->bystanders[i].prompt) {
             reap_bystander(s, i);
         }
     }
-    int64_t took = kit_now() - began;
+    int64_t took = kit_now() - s->bystanders_at;
     end_round(s, &victim);
     return took;
 }
@@ -408,17 +410,18 @@ static void check_prompt(struct sweep *s)
     for (unsigned i = 0; i < KIT_BYSTANDERS; i++) {
         any |= s->c->bystanders[i].run != NULL && s->c->bystanders[i].prompt;
     }
-    int64_t took = 0;
+    int64_t least = INT64_MAX;
     for (int i = 0; any && i < PROMPT_TRIES; i++) {
-        took = live_round(s);
+        int64_t took = live_round(s);
         if (took < PROMPT_NS) {
             return;
         }
+        least = took < least ? took : least;
     }
     if (any) {
         char text[100];
-        snprintf(text, sizeof text, "nobody wakes the bystander: it takes %" PRId64 " ms",
-                 took / 1000000);
+        snprintf(text, sizeof text, "nobody wakes the bystander: it is back after %" PRId64 " ms",
+                 least / 1000000);
         found(text);
     }
 }

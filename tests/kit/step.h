@@ -18,8 +18,8 @@ struct kit_bystander {
      * it must return within a second, and its kit_asserts must hold.
      */
     void (*run)(void *state);
-    /* Where the victim lives, it must return long before a slice (100 ms) is over: somebody wakes
-     * it. This is what finds a lost wake-up that the slices paper over. */
+    /* Where the victim lives, it must return before its first slice (100 ms) is over: somebody
+     * wakes it. This is what finds a lost wake-up that the slices paper over. */
     bool prompt;
 };
 
