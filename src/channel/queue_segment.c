@@ -166,7 +166,8 @@ uint64_t kin__queue_segments(struct kin__queue *queue)
     struct kin__segment *tail = kin__segment_of(kin__a64_load_relaxed(&queue->tail));
     struct kin__segment *segment = tail;
     uint64_t count = 0;
-    while (segment != NULL && count <= kin__family.size / KIN__SEGMENT_SMALLEST) {
+    uint64_t most = kin__a64_load(&kin__family.head->committed) / KIN__SEGMENT_SMALLEST;
+    while (segment != NULL && count <= most) {
         count++;
         segment = kin__segment_at(kin__a64_load_relaxed(&segment->next));
         if (segment == tail) {
