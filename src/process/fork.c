@@ -51,9 +51,6 @@ int kin__fork_in_parent(kin_process *process, int32_t pid)
         return pid;
     }
     process->pid = pid;
-    if (process->slot != KIN__NO_SLOT) {
-        kin__slot_set_pid(process->slot, process->generation, pid);
-    }
     /* Nobody but this process reaps the child, so the pid is its. */
     int fd = kin__pidfd_open(pid);
     if (fd == -ESRCH) {

@@ -55,8 +55,8 @@ int kin__family_join(int fd, uint32_t slot, uint32_t generation);
 
 /*
  * Reserving the slot of a child that does not come from fork() in this process (spawn, a zygote's
- * child): the embryo holds every object that this process holds. The caller writes the pid with
- * kin__slot_set_pid once known, or releases the slot if no child came to be.
+ * child): the embryo holds every object that this process holds. The caller releases the slot if no
+ * child came to be.
  */
 int kin__family_reserve(uint32_t *ret_slot, uint32_t *ret_generation);
 

@@ -102,14 +102,6 @@ void kin__slot_release(uint32_t slot, uint32_t generation)
     kin__sweep_slot(slot, generation);
 }
 
-void kin__slot_set_pid(uint32_t number, uint32_t generation, int32_t pid)
-{
-    struct kin__slot *slot = kin__slot_at(number);
-    if (slot != NULL && kin__slot_generation(kin__a64_load(&slot->state)) == generation) {
-        kin__a32_store(&slot->pid, (uint32_t)pid);
-    }
-}
-
 static kin__a32 *life_word(struct kin__slot *slot)
 {
     /* glibc keeps the futex of a mutex in its first word. */

@@ -34,14 +34,14 @@ static inline uint64_t kin__slot_embryo(uint32_t generation, uint32_t reserver)
 /* FREE → EMBRYO in the first free slot, after a sweep if there is none. KIN_EFAMILYFULL. */
 int kin__slot_reserve(uint32_t *ret_slot, uint32_t *ret_generation);
 
-/* EMBRYO → LIVE by the process that the embryo was reserved for: pid, start time, life lock. */
+/*
+ * EMBRYO → LIVE by the process that the embryo was reserved for: pid, start time, life lock. Nobody
+ * else writes the pid: who is late would write it into the slot of another.
+ */
 int kin__slot_adopt(uint32_t slot, uint32_t generation);
 
 /* EMBRYO → swept and FREE: no child came to be. */
 void kin__slot_release(uint32_t slot, uint32_t generation);
-
-/* The starter tells the embryo's pid, so that its death before it adopts is noticed. */
-void kin__slot_set_pid(uint32_t slot, uint32_t generation, int32_t pid);
 
 /*
  * Whether the process that had this generation of the slot is gone, as far as a cheap look tells

@@ -38,18 +38,10 @@ static kin_queue *create(size_t capacity, int joinable)
     return queue;
 }
 
-/* Forks as the library's own processes do: a child killed before its first instruction is known by
- * its pid. */
 static int child_of_test(int parent)
 {
-    uint32_t slot = KIN__NO_SLOT, generation = 0;
-    kin__family_watch_fork(&slot, &generation);
     int pid = fork();
     ck_assert_int_ge(pid, 0);
-    if (pid > 0) {
-        ck_assert_uint_ne(slot, KIN__NO_SLOT);
-        kin__slot_set_pid(slot, generation, pid);
-    }
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) {

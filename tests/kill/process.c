@@ -101,14 +101,6 @@ static void unborn(void *arg)
     kin__a32_store(&state->pid, (uint32_t)getpid());
 }
 
-/* Its parent was faster, and has written its pid. */
-static void unborn_and_known(void *arg)
-{
-    struct state *state = arg;
-    unborn(arg);
-    kin__slot_set_pid(state->slot, state->generation, getpid());
-}
-
 /* The victim is no member and holds no slot. */
 static void outside(void *arg)
 {
@@ -126,7 +118,7 @@ static void outside_unmapped(void *arg)
 {
     struct state *state = arg;
     outside(arg);
-    kin__slot_set_pid(state->slot, state->generation, getpid());
+    kin__a32_store(&kin__slot_at(state->slot)->pid, (uint32_t)getpid());
     arena_fd = kin__family.fd;
     kin__unmap(kin__family.base, kin__family.size);
     kin__family = (struct kin__family){0};
@@ -279,9 +271,6 @@ static const char *check_slot(void *arg)
 static const struct kit_case cases[] = {
     {.name = "attach, a started child", STATE, .setup = begin_with_start, .warm = unborn,
      .victim = be_born, .survivor = parent_goes_on, .check = check_slot},
-    {.name = "attach, a started child whose pid is known", STATE, .setup = begin_with_start,
-     .warm = unborn_and_known, .victim = be_born, .survivor = parent_goes_on,
-     .check = check_slot},
     {.name = "attach, a child of a foreign fork", STATE, .setup = begin, .warm = unborn,
      .victim = be_born_of_a_stranger, .survivor = sweep, .check = check_slot, .pairs = 40},
     {.name = "attach, a spawned child", STATE, .setup = begin_with_embryo,
