@@ -69,7 +69,7 @@ START_TEST(a_batch_stops_where_it_is_full)
     kin_queue *queue = create(10);
     struct kin_queue_item items[15], out[15];
     for (int i = 0; i < 15; i++) {
-        items[i] = (struct kin_queue_item){"0123456789abcde" + i, 1};
+        items[i] = (struct kin_queue_item){&"0123456789abcde"[i], 1};
     }
     ck_assert_int_eq(kin_queue_put_many(queue, items, 15, 0), 10);
     ck_assert_int_eq(kin_queue_put_many(queue, items, 15, 0), -ETIMEDOUT);

@@ -26,9 +26,15 @@
 
 extern const char kit__window_begin[], kit__window_end[];
 
+#if defined(__clang__)
+#define ONCE __attribute__((noinline)) /* clang does not clone functions */
+#else
+#define ONCE __attribute__((noinline, noclone))
+#endif
+
 /* The int3 at either end stops the victim for its tracer; the labels tell the window's edges. Not
  * to be inlined or cloned: the labels exist once. */
-__attribute__((noinline, noclone)) static void window(void (*run)(void *), void *state)
+ONCE static void window(void (*run)(void *), void *state)
 {
     __asm__ volatile("int3\n\t.globl kit__window_begin\nkit__window_begin:" ::: "memory");
     run(state);
