@@ -38,6 +38,9 @@ stress: all
 check-sanitizers:
 	tools/check-sanitizers
 
+fuzz:
+	fuzz/run $(DURATION)
+
 fuzz-report:
 	fuzz/report
 
@@ -51,4 +54,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all demo test bench bench-quick models stress check-sanitizers fuzz-report python install clean
+.PHONY: all demo test bench bench-quick models stress check-sanitizers fuzz fuzz-report python install clean

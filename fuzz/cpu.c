@@ -13,7 +13,7 @@ int __wrap_kin__text_read(const char *path, char *text, size_t size);
 
 static struct fuzz_input tree;
 
-/* As os.h says: with a terminator, cut where it is too long. */
+/* As os.h says: with a terminator, refused where it is too long. */
 int __wrap_kin__text_read(const char *path, char *text, size_t size)
 {
     path += strspn(path, "/");
@@ -26,7 +26,10 @@ int __wrap_kin__text_read(const char *path, char *text, size_t size)
         const char *next = memmem(body, (size_t)(end - body), "== ", 3);
         next = next == NULL ? end : next;
         if ((size_t)(line - at) == name + 3 && memcmp(at + 3, path, name) == 0) {
-            size_t length = KIN__MIN((size_t)(next - body), size - 1);
+            size_t length = (size_t)(next - body);
+            if (length >= size) {
+                return -EFBIG;
+            }
             memcpy(text, body, length);
             text[length] = '\0';
             return (int)length;

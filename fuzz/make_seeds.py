@@ -14,7 +14,7 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 
 def stream():
     """kind, then steps: 0 bytes, 2 message, 3 header alone, 4 recv, 8 skip, 10 fds, 11 recv_fds."""
-    for kind in range(8):
+    for kind in range(16):
         start = bytes([kind])
         yield start + bytes([2, 5, 5]) + b"hello" + bytes([4, 10])
         yield start + bytes([2, 5, 2]) + b"he" + bytes([7, 4, 10, 4, 10, 8, 0, 3]) + b"llo" + bytes([8])
@@ -27,6 +27,8 @@ def stream():
         yield start + bytes([0, 12]) + b"\xff\xff\xff\xff\x7f\xff\xff\xff\xff\xff\xff\xff" + bytes([4, 9, 4, 9])
         yield start + bytes([0, 4]) + b"\x80\0\0\0" + bytes([4, 9])
         yield start + bytes([0, 2, 0, 0, 4, 9, 14 | 64, 4, 9])
+        yield start + bytes([12 | 64, 4, 9])
+        yield start + bytes([2, 9, 3]) + b"abc" + bytes([12 | 64, 4, 20, 9, 4, 20])
         yield start + bytes([2, 9, 3]) + b"abc" + bytes([4, 20, 8, 15 | 64, 4, 20])
 
 

@@ -5,6 +5,7 @@
 #include "process/message.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 
 #include "fuzz.h"
 
@@ -110,11 +111,26 @@ static void read_message(uint8_t *bytes, size_t size, struct fuzz_input *input)
     (void)sum;
 }
 
+/* What can be named, and what cannot. */
+static void name_others(void)
+{
+    static char long_name[300];
+    uint8_t bytes[KIN__FUNCTION_SIZE];
+    kin_function *library = (kin_function *)strtol, *none = (kin_function *)0x1000, *found;
+    memset(long_name, 'x', sizeof long_name - 1);
+    int size = kin__function_encode(library, NULL, bytes, sizeof bytes);
+    REQUIRE(size > 0 && kin__function_decode(bytes, (size_t)size, &found) == 0);
+    REQUIRE(kin__function_encode(library, NULL, bytes, 40) == -ENOSPC);
+    REQUIRE(kin__function_encode(library, long_name, bytes, sizeof bytes) == KIN_ENOENTRY);
+    REQUIRE(kin__function_encode(none, NULL, bytes, sizeof bytes) == KIN_ENOENTRY);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static bool registered;
     if (!registered) {
         kin_entry_register(&entry);
+        name_others();
         registered = true;
     }
     struct fuzz_input input = {data, size};

@@ -7,26 +7,37 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <kinfolk/pipe.h>
+
 #include "channel/connection.h"
 #include "fuzz.h"
 
 struct wire {
-    int peer; /* -1: hung up */
+    int peer;              /* -1: hung up */
+    kin_connection *other; /* the handle of `peer`, if the library made the pipe, or NULL */
     kin_connection *connection;
     kin_connection *twin; /* another handle to the same end, or NULL */
     bool sockets;
 };
 
-/* Kinds: a one-way pipe, a socket pair, each as a pipe of the library or foreign, with or without a
- * limit. */
+/* Kinds: a one-way pipe or a socket pair, of the library or foreign, with or without a limit. */
 static void open_wire(struct wire *wire, uint8_t kind)
 {
     int fds[2];
     wire->sockets = (kind & 1) != 0;
     wire->twin = NULL;
-    REQUIRE((wire->sockets ? kin__socketpair_create(fds) : kin__pipe_create(fds)) == 0);
+    wire->other = NULL;
+    if (kind & 8) {
+        struct kin_pipe_options options = KIN_PIPE_OPTIONS_INIT;
+        options.duplex = wire->sockets;
+        REQUIRE(kin_pipe_create(&options, &wire->connection, &wire->other) == 0);
+        fds[0] = kin_connection_fd(wire->connection);
+        fds[1] = kin_connection_fd(wire->other);
+    } else {
+        REQUIRE((wire->sockets ? kin__socketpair_create(fds) : kin__pipe_create(fds)) == 0);
+        REQUIRE(kin_connection_from_fd(fds[0], &wire->connection) == 0);
+    }
     wire->peer = fds[1];
-    REQUIRE(kin_connection_from_fd(fds[0], &wire->connection) == 0);
     if (kind & 2) {
         wire->connection->limit = 64;
     }
@@ -39,10 +50,12 @@ static void open_wire(struct wire *wire, uint8_t kind)
 
 static void hang_up(struct wire *wire)
 {
-    if (wire->peer >= 0) {
+    if (wire->other != NULL) {
+        wire->other = kin_connection_destroy(wire->other);
+    } else if (wire->peer >= 0) {
         close(wire->peer);
-        wire->peer = -1;
     }
+    wire->peer = -1;
 }
 
 static void close_wire(struct wire *wire)
@@ -116,6 +129,16 @@ static void pretend_fork(kin_connection *connection)
     }
 }
 
+/* The sender died in the middle of a message; nobody has swept it. */
+static void kill_sender(struct wire *wire)
+{
+    if (wire->other != NULL) {
+        struct kin__turn *turn = kin__connection_send_turn(wire->other);
+        kin__a64_store(&turn->owner, UINT64_C(77) << 32 | (FUZZ_PEER + 1) << 1);
+        kin__a64_store(&turn->progress, KIN__TURN_MID);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
@@ -174,7 +197,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             receive_fds(connection, &input);
             break;
         case 12:
-            pretend_fork(connection);
+            if (step & 64) {
+                kill_sender(&wire);
+            } else {
+                pretend_fork(connection);
+            }
             break;
         case 13:
             if (connection == wire.twin) {

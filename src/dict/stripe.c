@@ -6,7 +6,6 @@
 
 #define BATCH 128 /* items freed with one turn of the lock */
 
-/* The caches, and a clear that did not come to its commit. Idempotent. */
 /* Locked: the counts as the table has them. */
 static int recount(struct kin__stripe *stripe)
 {
@@ -22,6 +21,7 @@ static int recount(struct kin__stripe *stripe)
     return 0;
 }
 
+/* The caches, and a clear that did not come to its commit. Idempotent. */
 static int repair(struct kin__stripe *stripe)
 {
     if (kin__a64_load_relaxed(&stripe->garbage) == kin__a64_load_relaxed(&stripe->table)) {
