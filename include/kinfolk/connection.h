@@ -10,7 +10,8 @@
  * messages are never interleaved, and each is received by one. If a process dies in the middle of
  * a message, the others that use the connection are not held up: they go on if the stream is still
  * whole, or get KIN_ETORN (same end) and KIN_EPEERDIED (other end) if it is not. Messages up to
- * 4,092 bytes on pipes and AF_UNIX sockets are sent whole or not at all. Processes that did not
+ * 4,092 bytes on pipes and AF_UNIX sockets (whose send buffer is not below 8.5 kB) are sent whole
+ * or not at all. Processes that did not
  * inherit the connection by fork share this order if they attach by kin_connection_ref.
  *
  * A process sees the end of the stream only when every copy of the other end is closed, its own
@@ -111,7 +112,8 @@ KIN_API int kin_connection_send_fds(kin_connection *connection, const int *fds, 
 
 /*
  * Receives descriptors: *count is the room in `fds` before and their number after. They are new,
- * close-on-exec and the caller's. -EMSGSIZE: more came than there is room; they are closed.
+ * close-on-exec and the caller's. -EMSGSIZE: more came than there is room; -EMFILE: more than this
+ * process may open. In both cases they are closed, and the connection goes on.
  * KIN_ECORRUPT: the bytes that came carry none (the connection is then unusable for receiving).
  * KIN_ESTATE: a message is next. Otherwise fails as recv does.
  */

@@ -150,6 +150,7 @@ int kin__connection_wrap(struct kin__channel *channel, int fd, unsigned side, bo
     connection->kind = info.kind;
     connection->readable = info.readable;
     connection->writable = info.writable;
+    connection->whole = info.whole;
     connection->paired = paired;
     connection->side = side;
     connection->channel = channel;

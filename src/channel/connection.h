@@ -52,6 +52,7 @@ struct kin_connection {
     bool writable;
     bool paired; /* the other end has the same shared part, so its turns tell about the peer */
     unsigned side;
+    size_t whole;   /* bytes that one write sends whole or not at all */
     uint64_t limit; /* bytes of a message to receive, 0: any; set before anybody else has it */
     struct kin__channel *channel;
     struct kin__receiver receiver;

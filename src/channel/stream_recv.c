@@ -125,8 +125,11 @@ static int read_some(struct kin_connection *connection, struct kin__turn *turn, 
         if (n < 0 && n != -ECONNRESET) {
             return (int)n;
         }
-        /* An AF_UNIX peer that closed without reading all that we sent resets, after its data. */
-        if (resting == 0 && (n == 0 || connection->kind == KIN__FD_UNIX)) {
+        /* An AF_UNIX peer that closed without reading all that we sent resets, after its data. Where
+         * the sender died before the first byte of a message, the stream looks whole. */
+        const struct kin__turn *sender = kin__connection_sender(connection);
+        if (resting == 0 && (n == 0 || connection->kind == KIN__FD_UNIX) &&
+            (sender == NULL || kin__turn_verdict(sender) == 0)) {
             return KIN_ECLOSED;
         }
         return fail(connection, turn, KIN_EPEERDIED);

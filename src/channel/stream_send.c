@@ -23,10 +23,9 @@ static int rest_of(const uint8_t *header, size_t header_size, const void *data, 
     return count;
 }
 
-/* The message cannot be finished, so no other may follow it. */
-static void tear(struct kin_connection *connection, struct kin__turn *turn, int code)
+/* A message was begun and cannot be finished, so no other may follow it. */
+static void hang_up(const struct kin_connection *connection)
 {
-    kin__a64_store(&turn->progress, kin__turn_broken(code));
     if (connection->kind == KIN__FD_UNIX || connection->kind == KIN__FD_SOCKET) {
         /* The peer sees the end in the middle of the message and need not ask the turn. */
         kin__fd_shutdown_write(connection->fd);
@@ -39,10 +38,11 @@ static int send_holding_turn(struct kin_connection *connection, struct kin__turn
     uint8_t header[KIN__FRAME_LONG];
     const size_t header_size = kin__frame_encode(size, header);
     const size_t total = header_size + size;
-    const bool whole = total <= kin__fd_whole(connection->kind);
+    const bool whole = total <= connection->whole;
 
     int code = kin__turn_code(kin__a64_load(&turn->progress));
     if (code != 0) {
+        hang_up(connection); /* whoever died in the middle could not */
         return code;
     }
     for (size_t done = 0; done < total;) {
@@ -70,7 +70,9 @@ static int send_holding_turn(struct kin_connection *connection, struct kin__turn
             rc = (int)n;
         }
         if (rc < 0 && done > 0) {
-            tear(connection, turn, rc == KIN_EPEERDIED ? rc : KIN_ETORN);
+            kin__a64_store(&turn->progress,
+                           kin__turn_broken(rc == KIN_EPEERDIED ? rc : KIN_ETORN));
+            hang_up(connection);
             return rc == -ETIMEDOUT ? KIN_ETORN : rc;
         }
         if (rc < 0) {

@@ -100,11 +100,9 @@ struct kin__fd_info {
     enum kin__fd_kind kind;
     bool readable; /* by its access mode */
     bool writable;
+    size_t whole; /* bytes that a write takes whole or not at all, whoever else writes; 0: none */
 };
 int kin__fd_probe(int fd, struct kin__fd_info *ret_info);
-
-/* Bytes that a write of this kind takes whole or not at all, whoever else writes; 0: none. */
-size_t kin__fd_whole(enum kin__fd_kind kind);
 
 /* Close-on-exec pairs: a pipe {read end, write end}, or two connected AF_UNIX stream sockets. */
 int kin__pipe_create(int ret_fds[2]);
@@ -142,8 +140,8 @@ int kin__socket_peer(int fd, int32_t *ret_pid, uint32_t *ret_uid, uint32_t *ret_
 /*
  * One byte of data (their number, modulo 256) with descriptors, on AF_UNIX, without blocking: 0 or
  * -EAGAIN. The receiver gets all of them, close-on-exec, or none: more than `room` is -EMSGSIZE,
- * a byte that does not come with that many -EPROTO; *ret_eof is set (and 0 returned) at the end
- * of the stream.
+ * a byte that does not come with that many -EPROTO, and fewer because this process may have no more
+ * -EMFILE; *ret_eof is set (and 0 returned) at the end of the stream.
  */
 int kin__fds_send(int fd, const int *fds, size_t count);
 int kin__fds_recv(int fd, int *ret_fds, size_t room, size_t *ret_count, bool *ret_eof);

@@ -28,6 +28,20 @@ void kin__fd_refuse_nowait(bool refuse)
     kin__a32_store_relaxed(&nowait_write_refused, refuse);
 }
 
+/* An AF_UNIX stream queues a write in one step if it fits one buffer, of which a small socket's are
+ * smaller. */
+static int whole_of_unix(int fd, size_t *ret_whole)
+{
+    int room = 0;
+    socklen_t length = sizeof room;
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &length) < 0) {
+        return -errno;
+    }
+    room = room / 2 - 64;
+    *ret_whole = room < 0 ? 0 : room < PIPE_BUF ? (size_t)room : PIPE_BUF;
+    return 0;
+}
+
 int kin__fd_probe(int fd, struct kin__fd_info *ret_info)
 {
     struct stat st;
@@ -38,6 +52,7 @@ int kin__fd_probe(int fd, struct kin__fd_info *ret_info)
     struct kin__fd_info info = {.kind = KIN__FD_OTHER};
     if (S_ISFIFO(st.st_mode)) {
         info.kind = KIN__FD_PIPE;
+        info.whole = PIPE_BUF; /* a pipe promises it */
     } else if (S_ISSOCK(st.st_mode)) {
         int domain = 0;
         int type = 0;
@@ -53,18 +68,16 @@ int kin__fd_probe(int fd, struct kin__fd_info *ret_info)
             return -EPROTOTYPE;
         }
         info.kind = domain == AF_UNIX ? KIN__FD_UNIX : KIN__FD_SOCKET;
+        int rc = domain == AF_UNIX ? whole_of_unix(fd, &info.whole) : 0;
+        if (rc < 0) {
+            return rc;
+        }
     }
     int mode = flags & O_ACCMODE;
     info.readable = mode == O_RDONLY || mode == O_RDWR;
     info.writable = mode == O_WRONLY || mode == O_RDWR;
     *ret_info = info;
     return 0;
-}
-
-size_t kin__fd_whole(enum kin__fd_kind kind)
-{
-    /* A pipe promises it; an AF_UNIX stream puts as much into one buffer, queued in one step. */
-    return kind == KIN__FD_PIPE || kind == KIN__FD_UNIX ? PIPE_BUF : 0;
 }
 
 int kin__pipe_create(int ret_fds[2])
@@ -276,7 +289,10 @@ int kin__fds_recv(int fd, int *ret_fds, size_t room, size_t *ret_count, bool *re
     if (rc == 0) {
         return 0;
     }
-    int error = count == 0 || byte != (uint8_t)count ? -EPROTO : count > room ? -EMSGSIZE : 0;
+    int error = message.msg_flags & MSG_CTRUNC             ? -EMFILE
+                : count == 0 || byte != (uint8_t)count ? -EPROTO
+                : count > room                         ? -EMSGSIZE
+                                                       : 0;
     if (error < 0) {
         for (size_t i = 0; i < count; i++) {
             close(got[i]);
