@@ -1,5 +1,5 @@
 /* Connections: the handle's life, and the public calls. Layer: channel.
- * Protocol: docs/design/pipe.md. */
+ * Protocol: docs/design/connection.md. */
 #include "channel/connection.h"
 
 #include <errno.h>

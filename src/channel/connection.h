@@ -1,6 +1,6 @@
 /*
  * The private side of connections: handle and shared part. Layer: channel.
- * Protocol: docs/design/pipe.md.
+ * Protocol: docs/design/connection.md.
  */
 #ifndef KIN_CHANNEL_CONNECTION_H
 #define KIN_CHANNEL_CONNECTION_H

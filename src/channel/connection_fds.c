@@ -1,5 +1,5 @@
 /* Descriptors sent along a connection, and who is at its other end. Layer: channel.
- * Protocol: docs/design/pipe.md. */
+ * Protocol: docs/design/connection.md. */
 #include "channel/connection.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* Framing of messages, without input or output. Layer: channel. Protocol: docs/design/pipe.md. */
+/* Framing of messages, without input or output. Layer: channel. Protocol: docs/design/connection.md. */
 #include "channel/frame.h"
 
 #include <kinfolk/base.h>

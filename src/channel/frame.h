@@ -1,6 +1,6 @@
 /*
  * How a message is framed on a byte stream: Python's wire format. Layer: channel.
- * Protocol: docs/design/pipe.md.
+ * Protocol: docs/design/connection.md.
  *
  * Pure functions on bytes that another process may have chosen: no descriptor, no allocation.
  */

@@ -1,4 +1,4 @@
-/* Pipes: a channel and its two ends. Layer: channel. Protocol: docs/design/pipe.md. */
+/* Pipes: a channel and its two ends. Layer: channel. Protocol: docs/design/connection.md. */
 #include <kinfolk/pipe.h>
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * Receiving whole messages from a byte stream, with a message that came in part kept for the next
- * call. Layer: channel. Protocol: docs/design/pipe.md.
+ * call. Layer: channel. Protocol: docs/design/connection.md.
  */
 #include "channel/connection.h"
 

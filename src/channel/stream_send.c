@@ -1,4 +1,4 @@
-/* Sending whole messages on a byte stream. Layer: channel. Protocol: docs/design/pipe.md. */
+/* Sending whole messages on a byte stream. Layer: channel. Protocol: docs/design/connection.md. */
 #include "channel/connection.h"
 
 #include <errno.h>

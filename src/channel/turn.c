@@ -1,4 +1,4 @@
-/* Taking, giving and recovering turns. Layer: channel. Protocol: docs/design/pipe.md. */
+/* Taking, giving and recovering turns. Layer: channel. Protocol: docs/design/connection.md. */
 #include "channel/turn.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * Turns: who may use one end of a byte stream in one direction, and how far the message under way
- * has come. Layer: channel. Protocol: docs/design/pipe.md.
+ * has come. Layer: channel. Protocol: docs/design/connection.md.
  *
  * A turn spans system calls that sleep, so it is no mutex: it is a word that names its owner, in
  * shared memory, and an owner that dies is noticed by whoever waits and by the sweeper.
