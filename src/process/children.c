@@ -16,8 +16,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     kin_process *first, *last;
 } children;
-/* How many of them are detached; written under `lock`, read without it to skip the look. */
-static kin__a32 detached;
+/* How many there are, and how many of them are detached; written under `lock`, read without it to
+ * skip the look. */
+static kin__a32 listed, detached;
 
 static void before_fork(void)
 {
@@ -43,6 +44,7 @@ static void after_fork_in_child(void)
         }
     }
     children.first = children.last = NULL;
+    kin__a32_store_relaxed(&listed, 0);
     kin__a32_store_relaxed(&detached, 0);
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
@@ -59,6 +61,7 @@ void kin__children_add(kin_process *process)
     process->previous = children.last;
     *(children.last != NULL ? &children.last->next : &children.first) = process;
     children.last = process;
+    kin__a32_add(&listed, 1);
     pthread_mutex_unlock(&lock);
 }
 
@@ -67,6 +70,7 @@ static void unlist(kin_process *process)
 {
     *(process->previous != NULL ? &process->previous->next : &children.first) = process->next;
     *(process->next != NULL ? &process->next->previous : &children.last) = process->previous;
+    kin__a32_sub(&listed, 1);
     if (process->detached) {
         kin__a32_sub(&detached, 1);
     }
@@ -134,6 +138,9 @@ void kin__children_reap(void)
 
 void kin__children_terminate_daemons(void)
 {
+    if (kin__a32_load(&listed) == 0) {
+        return;
+    }
     /* Called at exit, maybe from a signal handler that interrupted a holder: do not insist. */
     if (pthread_mutex_trylock(&lock) != 0) {
         return;

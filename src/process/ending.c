@@ -5,18 +5,30 @@
 #include "process/process.h"
 
 #include <stdio.h>
+#include <sys/single_threaded.h>
 
 /* The C++ ABI's exit handlers: later ones run first, and a handle takes its own back again. glibc
  * passes the exit code as a second argument. */
 int __cxa_atexit(void (*function)(void *), void *arg, void *handle);
 void __cxa_finalize(void *handle);
 
+static bool stdin_is_free(void)
+{
+    if (__libc_single_threaded) {
+        return true;
+    }
+    if (ftrylockfile(stdin) != 0) {
+        return false;
+    }
+    funlockfile(stdin);
+    return true;
+}
+
 void kin__flush_output(void)
 {
     /* fflush(NULL) waits for every stream's lock, and a thread blocked in a read of stdin holds
      * that for as long as nobody types. */
-    if (ftrylockfile(stdin) == 0) {
-        funlockfile(stdin);
+    if (stdin_is_free()) {
         fflush(NULL);
     } else {
         fflush(stdout);

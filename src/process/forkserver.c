@@ -24,9 +24,11 @@ static struct {
 /* It is the parent's zygote, and ends when nobody holds its socket. */
 static void after_fork_in_child(void)
 {
-    kin__fd_drop(zygote.control);
-    kin__fd_drop(zygote.pidfd);
-    zygote.control = zygote.pidfd = -1;
+    if (zygote.pidfd >= 0) {
+        kin__fd_drop(zygote.control);
+        kin__fd_drop(zygote.pidfd);
+        zygote.control = zygote.pidfd = -1;
+    }
 }
 
 static void reap_all(void)

@@ -29,14 +29,19 @@ static void after_fork_in_parent(void)
 /* The lifeline is the parent's: while a child holds its write end, it does not break. */
 static void after_fork_in_child(void)
 {
-    kin__fd_drop(ends[1]);
-    kin__fd_drop(followed);
-    if (keep) {
-        kept = ends[0];
-    } else {
-        kin__fd_drop(ends[0]);
+    if (ends[0] >= 0) {
+        kin__fd_drop(ends[1]);
+        if (keep) {
+            kept = ends[0];
+        } else {
+            kin__fd_drop(ends[0]);
+        }
+        ends[0] = ends[1] = -1;
     }
-    ends[0] = ends[1] = followed = -1;
+    if (followed >= 0) {
+        kin__fd_drop(followed);
+        followed = -1;
+    }
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
 
