@@ -186,10 +186,91 @@ START_TEST(test_references)
     list = kin_list_destroy(list);
     ck_assert_int_eq(kin_list_attach(&ref, &third), KIN_ESTALE);
     ck_assert_ptr_null(third);
-    ck_assert_int_eq(kin_list_append(NULL, "x", 1), -EINVAL);
-    ck_assert_int_eq(kin_list_create(NULL, NULL), -EINVAL);
+    kin_queue *queue = NULL;
+    kin_ref other;
+    ck_assert_int_eq(kin_queue_create(NULL, &queue), 0);
+    ck_assert_int_eq(kin_queue_ref(queue, &other), 0);
+    ck_assert_int_eq(kin_list_attach(&other, &third), KIN_ETYPE);
+    kin_queue_destroy(queue);
+    ref.word[0] ^= 2;
+    ck_assert_int_eq(kin_list_attach(&ref, &third), KIN_ENOFAMILY);
+    ck_assert_ptr_null(third);
 }
 END_TEST
+
+START_TEST(test_refusals)
+{
+    struct kin_list_options options = {.size = 1};
+    kin_list *l = NULL;
+    kin_ref ref;
+    size_t size = 4;
+    ck_assert_int_eq(kin_list_create(&options, &l), -EINVAL);
+    ck_assert_int_eq(kin_list_create(NULL, NULL), -EINVAL);
+    ck_assert_int_eq(kin_list_attach(NULL, &l), -EINVAL);
+    ck_assert_int_eq(kin_list_ref(NULL, &ref), -EINVAL);
+    ck_assert_int_eq(kin_list_ref(list, NULL), -EINVAL);
+    ck_assert_int_eq(kin_list_append(NULL, "x", 1), -EINVAL);
+    ck_assert_int_eq(kin_list_append(list, NULL, 1), -EINVAL);
+    ck_assert_int_eq(kin_list_insert(list, 0, NULL, 1), -EINVAL);
+    ck_assert_int_eq(kin_list_set(list, 0, NULL, 1), -EINVAL);
+    ck_assert_int_eq(kin_list_get(list, 0, NULL, &size), -EINVAL);
+    ck_assert_int_eq(kin_list_get(list, 0, &size, NULL), -EINVAL);
+    ck_assert_int_eq(kin_list_pop(list, 0, NULL, &size), -EINVAL);
+    ck_assert_int_eq(kin_list_delete(NULL, 0), -EINVAL);
+    ck_assert_int_eq(kin_list_size(list, NULL), -EINVAL);
+    ck_assert_int_eq(kin_list_clear(NULL), -EINVAL);
+    ck_assert_ptr_null(kin_list_destroy(NULL));
+    ck_assert_ptr_null(l);
+    ck_assert_uint_eq(size_of(), 0);
+}
+END_TEST
+
+/* A full arena refuses, and everything that was there is still right. */
+START_TEST(test_quota)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        /* A family of its own, with little room: by exec, since this one is founded already. */
+        setenv("KINFOLK_ARENA_QUOTA", "8M", 1);
+        execl("/proc/self/exe", "test_list", "quota", (char *)NULL);
+        _exit(9);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
+static int quota_main(void)
+{
+    static char big[1 << 20];
+    size_t elements = 0;
+    int i = 0, rc = kin_list_create(NULL, &list);
+    while (rc == 0 && i < 100) {
+        big[0] = (char)i;
+        rc = kin_list_append(list, big, sizeof big);
+        i += rc == 0;
+    }
+    if (rc != KIN_EQUOTA || i < 4 || i > 8) {
+        return 1;
+    }
+    if (kin_list_insert(list, 1, big, sizeof big) != KIN_EQUOTA ||
+        kin_list_set(list, 1, big, sizeof big) != KIN_EQUOTA ||
+        kin_list_size(list, &elements) != 0 || elements != (size_t)i) {
+        return 2;
+    }
+    for (int k = 0; k < i; k++) {
+        size_t size = sizeof big;
+        if (kin_list_get(list, k, big, &size) != 0 || big[0] != k) {
+            return 3;
+        }
+    }
+    if (kin_list_delete(list, 0) != 0 || kin_list_append(list, big, sizeof big) != 0) {
+        return 4;
+    }
+    kin_list_destroy(list);
+    return 0;
+}
 
 /* --- many at once --------------------------------------------------------------------------- */
 
@@ -304,8 +385,11 @@ START_TEST(test_storm)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
+        return quota_main();
+    }
     Suite *suite = suite_create("list");
     TCase *tcase = tcase_create("list");
     tcase_set_timeout(tcase, 60);
@@ -315,6 +399,8 @@ int main(void)
     tcase_add_test(tcase, test_both_ends);
     tcase_add_test(tcase, test_extend_and_clear);
     tcase_add_test(tcase, test_references);
+    tcase_add_test(tcase, test_refusals);
+    tcase_add_test(tcase, test_quota);
     tcase_add_test(tcase, test_threads);
     tcase_add_test(tcase, test_many_threads);
     tcase_add_test(tcase, test_storm);
