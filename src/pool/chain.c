@@ -135,7 +135,7 @@ static void free_replies(struct kin__worker_block *block)
 
 static void free_blocks(struct kin__pool_object *object)
 {
-    for (int i = 0; i < KIN__POOL_WORKERS; i++) {
+    for (uint32_t i = 0; i < KIN__MIN(object->workers, KIN__POOL_WORKERS); i++) {
         uint64_t value = kin__a64_load(&object->worker[i]);
         if (value == 0) {
             continue;

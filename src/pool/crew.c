@@ -226,6 +226,29 @@ void kin__crew_corrupt(struct kin__crew *crew)
     kin__crew_kill(crew);
 }
 
+void kin__crew_gone(kin_pool *pool, struct kin__crew *crew, bool orderly)
+{
+    uint64_t pending = kin__a64_load(&crew->block->pending);
+    if (pending != 0 && pending != crew->last_block) {
+        kin__block_free_leased(pending);
+    }
+    crew->state = KIN__CREW_ABSENT;
+    if (!orderly && pool->phase != KIN__POOL_TERMINATED) {
+        pool->stats.workers_lost++;
+    }
+    kin__task_orphans(pool, crew);
+    kin__map_range_lost(pool, crew);
+    if (crew->up || orderly) {
+        crew->restart_at = 0;
+    } else {
+        back_off(pool, crew);
+    }
+    if (!kin__supervisor_is_me()) {
+        kin__supervisor_wake(); /* who replaces it */
+    }
+    kin__pool_changed(pool);
+}
+
 bool kin__crew_reap(kin_pool *pool, struct kin__crew *crew)
 {
     bool orderly;
@@ -248,25 +271,7 @@ bool kin__crew_reap(kin_pool *pool, struct kin__crew *crew)
         crew->process = kin_process_destroy(crew->process);
         crew->pidfd = -1;
     }
-    uint64_t pending = kin__a64_load(&crew->block->pending);
-    if (pending != 0 && pending != crew->last_block) {
-        kin__block_free_leased(pending);
-    }
-    crew->state = KIN__CREW_ABSENT;
-    if (!orderly && pool->phase != KIN__POOL_TERMINATED) {
-        pool->stats.workers_lost++;
-    }
-    kin__task_orphans(pool, crew);
-    kin__map_range_lost(pool, crew);
-    if (crew->up || orderly) {
-        crew->restart_at = 0;
-    } else {
-        back_off(pool, crew);
-    }
-    if (!kin__supervisor_is_me()) {
-        kin__supervisor_wake(); /* who replaces it */
-    }
-    kin__pool_changed(pool);
+    kin__crew_gone(pool, crew, orderly);
     return true;
 }
 

@@ -213,6 +213,10 @@ int kin__crew_start(kin_pool *pool, struct kin__crew *crew);
 /* Looks whether the member's process or thread has ended, and if so deals with all that follows. */
 bool kin__crew_reap(kin_pool *pool, struct kin__crew *crew);
 
+/* It has ended, and all it wrote has been read: what was in its hands is lost, run again or given to
+ * others. */
+void kin__crew_gone(kin_pool *pool, struct kin__crew *crew, bool orderly);
+
 /* SIGKILL. What it did before counts. */
 void kin__crew_kill(struct kin__crew *crew);
 

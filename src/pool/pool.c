@@ -279,8 +279,9 @@ int kin_pool_create(const struct kin_pool_options *options, kin_pool **ret_pool)
         kin__pool_release(pool);
         return rc;
     }
-    kin__object_ready(object);
     pool->object = (struct kin__pool_object *)object;
+    pool->object->workers = (uint32_t)pool->size;
+    kin__object_ready(object);
     rc = kin__supervisor_adopt(pool);
     if (rc < 0) {
         kin__object_drop(object);

@@ -77,6 +77,7 @@ struct kin__pool_object {
     struct kin__object object;
     struct kin__doorbell bell __attribute__((aligned(64)));
     kin__a64 chain __attribute__((aligned(64))); /* lease value of the newest of the pool's blocks */
+    uint32_t workers;                            /* constant: how many of the following are used */
     kin__a64 worker[KIN__POOL_WORKERS];          /* lease values of the workers' blocks, or 0 */
 };
 
