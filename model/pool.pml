@@ -123,6 +123,7 @@ inline settle(t) {
         state[t] = QUEUED
 #endif
     :: word[number[t]] == STARTED ->
+        assert(!answered[number[t]]); /* what was answered is neither lost nor run again */
         deaths[t]++;
         if
 #ifdef MUTANT_BLIND_RETRY
