@@ -1,7 +1,7 @@
 /*
- * Description: a pool's worker, or its parent, is killed at every instruction of what it does with
- * their two rings: messages read, tasks run, replies made and published, a range of a map gone
- * through; tasks sent, results read, memory given back. Afterwards another worker does the rest:
+ * Description: a pool's worker is killed at every instruction of what it does with its two rings:
+ * messages read, tasks run, replies made and published, a range of a map gone through. Afterwards
+ * another worker does the rest:
  * every task and item has come to an end, at most one of them is lost (none where it may be run
  * again), none has run twice that may not, and no block of shared memory is left.
  */
@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <kinfolk/memory.h>
 
@@ -73,21 +72,20 @@ static int run_item(const void *item, void *result, void *worker_state)
 
 /* --- a pool by hand ------------------------------------------------------------------------- */
 
-/* A supervisor needs a pool. It waits for this one's lock, and leaves those that are made by hand
- * alone. */
-static kin_pool *adopt_one(void)
+static int event_fd = -1;
+
+/* Where workers die there is to be a supervisor, which needs a pool. It waits for this one's lock, and
+ * leaves those that are made by hand alone. A victim has none: it must have no other thread. */
+static void adopt_one(void)
 {
-    static kin_pool *adopted;
-    static int by;
-    if (by != getpid()) {
-        by = getpid();
-        adopted = calloc(1, sizeof *adopted);
+    if (event_fd < 0) {
+        kin_pool *adopted = calloc(1, sizeof *adopted);
         pthread_mutex_init(&adopted->lock, NULL);
         pthread_mutex_lock(&adopted->lock);
         kin__a32_store(&adopted->references, 1);
         kit_assert_int(kin__supervisor_adopt(adopted), 0);
+        event_fd = adopted->event_fd;
     }
-    return adopted;
 }
 
 static struct kin__object *object;
@@ -113,7 +111,7 @@ static void make_pool(struct state *state)
     pool->object = (struct kin__pool_object *)object;
     pool->object->workers = 1;
     kin__object_ready(object);
-    pool->event_fd = adopt_one()->event_fd;
+    pool->event_fd = event_fd;
     pthread_mutex_lock(&pool->lock);
     member()->pidfd = -1;
     member()->capacity = 1024;
@@ -323,6 +321,7 @@ static const char *check_items(void *arg)
 static void begin(struct state *state, void (*make)(void *), const char *(*check)(void *))
 {
     static bool rehearsed;
+    adopt_one();
     for (; !rehearsed; rehearsed = true) {
         for (int i = 0; i < 3; i++) {
             make(state);
@@ -347,6 +346,7 @@ static void begin_map(void *arg)
 
 static void begin_to_tell(void *arg)
 {
+    adopt_one();
     make_pool(arg);
     kit_assert_int(kin__chain_worker_block(pool, member()), 0);
     member()->state = KIN__CREW_READY;
@@ -404,96 +404,8 @@ static void listen(void *arg)
     }
 }
 
-/* --- the parent dies ------------------------------------------------------------------------ */
-
-/* All of it in the victim, which is the family's only holder of the pool. */
-static void begin_parent(void *arg)
-{
-    struct state *state = arg;
-    kit_assert_ok(kin__enter());
-    kin__sweep(true);
-    kit_assert_int(kin__heap_usage(&state->used, &state->blocks), 0);
-}
-
-static void warm_to_send(void *arg)
-{
-    make_pool(arg);
-    make_tasks(1);
-}
-
-static void send(void *arg)
-{
-    (void)arg;
-    send_all();
-}
-
-static void warm_to_read(void *arg)
-{
-    warm_to_send(arg);
-    send_all();
-    work(arg);
-}
-
-static void read_all(void *arg)
-{
-    (void)arg;
-    kin__pool_drain_one(pool, member());
-}
-
-static void warm_to_clear(void *arg)
-{
-    warm_to_send(arg);
-    send_all();
-    work(arg);
-    make_tasks(TASKS); /* these are still in the ring at the end */
-    kin__task_send(pool, member(), pool->backlog[1].last);
-}
-
-static void clear(void *arg)
-{
-    (void)arg;
-    kin__chain_clear(pool);
-    kin__object_drop(object);
-}
-
-static void warm_real(void *arg)
-{
-    (void)arg;
-    struct kin_pool_options options = KIN_POOL_OPTIONS_INIT;
-    options.processes = 1;
-    shared = arg;
-    kit_assert_int(kin_pool_create(&options, &pool), 0);
-    int first = 0;
-    kit_assert_int(kin_pool_apply(pool, run_task, &first, sizeof first, NULL, NULL, NULL, NULL), 0);
-}
-
-static void submit(void *arg)
-{
-    (void)arg;
-    int first = 0;
-    kin_pool_submit(pool, run_task, &first, sizeof first, NULL, &task[0]);
-}
-
-static void sweep(void *arg)
-{
-    (void)arg;
-    kin__sweep(true);
-}
-
-static const char *check_nothing_left(void *arg)
-{
-    struct state *state = arg;
-    uint64_t used, blocks;
-    for (int i = 0; i < KIN__SLOTS; i++) {
-        kin__sweep(true); /* also looks at one more member each time */
-    }
-    kit_assert_int(kin__heap_usage(&used, &blocks), 0);
-    return blocks == state->blocks ? NULL : "the dead parent's pool is left";
-}
-
 #define STATE .state_size = sizeof(struct state)
 #define WORKER STATE, .survivor = survive
-#define PARENT STATE, .setup = begin_parent, .survivor = sweep, .check = check_nothing_left
 
 static const struct kit_case cases[] = {
     {.name = "worker tells", WORKER, .setup = begin_to_tell, .warm = warm_to_tell, .victim = tell,
@@ -502,11 +414,6 @@ static const struct kit_case cases[] = {
      .check = check_tasks},
     {.name = "worker, chunks of a map", WORKER, .setup = begin_map, .warm = warm_to_run,
      .victim = run_range, .check = check_items},
-    {.name = "parent sends", PARENT, .warm = warm_to_send, .victim = send},
-    {.name = "parent reads", PARENT, .warm = warm_to_read, .victim = read_all},
-    {.name = "parent clears", PARENT, .warm = warm_to_clear, .victim = clear},
-    {.name = "parent of a process submits", PARENT, .warm = warm_real, .victim = submit,
-     .await_descendants = true},
 };
 
 int main(int argc, char **argv)
