@@ -42,6 +42,11 @@ static void begin_empty(void *arg)
     begin(arg, 0, 0, 1, 0, TINY);
 }
 
+static void begin_last(void *arg)
+{
+    begin(arg, 0, 0, 1, 1, TINY);
+}
+
 static void begin_full(void *arg)
 {
     begin(arg, 2, 0, 1, 2, TINY);
@@ -121,6 +126,16 @@ static void get_and_declare(void *arg)
     declare(arg);
 }
 
+static void get_and_declare_three(void *arg)
+{
+    struct queue_state *state = arg;
+    get_three(arg);
+    for (int i = 0; i < 2; i++) {
+        kin_queue_task_done(state->queue);
+    }
+    declare(state);
+}
+
 static void peek_and_release(void *arg)
 {
     struct queue_state *state = arg;
@@ -160,7 +175,7 @@ static const struct kit_case cases[] = {
      .release = put_two, .bystanders = {{bystander_gets}}},
     {.name = "get, empty, another polls", GET, .setup = begin_empty, .victim = get,
      .release = put_two, .bystanders = {{bystander_polls}}},
-    {.name = "get, by one who polls", QUEUE_CASE, .warm = enter_and_poll, .setup = begin_joinable,
+    {.name = "get, by one who polls", QUEUE_CASE, .warm = enter_and_poll, .setup = begin_last,
      .victim = get, .pairs = 20},
     {.name = "get, full, somebody puts", GET, .setup = begin_full, .victim = get,
      .bystanders = {{bystander_puts, .prompt = true}}},
@@ -172,8 +187,8 @@ static const struct kit_case cases[] = {
     {.name = "batch, full, two put", GET, .setup = begin_three_full, .victim = get_three,
      .bystanders = {{bystander_puts, .prompt = true}, {bystander_puts, .prompt = true}}},
     {.name = "batch", GET, .setup = begin_three, .victim = get_three, .pairs = 20},
-    {.name = "batch, joinable", GET, .setup = begin_three_joinable, .victim = get_three,
-     .pairs = 20},
+    {.name = "batch, joinable", GET, .setup = begin_three_joinable,
+     .victim = get_and_declare_three, .pairs = 20},
     {.name = "peek and release, small", GET, .setup = begin_small, .victim = peek_and_release,
      .pairs = 20},
     {.name = "peek and release, large", GET, .setup = begin_large, .victim = peek_and_release,

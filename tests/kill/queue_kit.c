@@ -22,7 +22,7 @@ void make_message(char *message, unsigned number, size_t size)
 }
 
 /* By producer: the last number that this process has got. */
-static unsigned last[NUMBERS / 32];
+static unsigned last[NUMBERS / SHARE];
 
 unsigned take_message(struct queue_state *state, const void *message, size_t size)
 {
@@ -34,7 +34,7 @@ unsigned take_message(struct queue_state *state, const void *message, size_t siz
                 head[0], head[1], size);
     make_message(whole, head[0], size);
     kit_require(memcmp(whole, message, size) == 0, "garbage in message %u", head[0]);
-    unsigned *before = &last[head[0] / 32];
+    unsigned *before = &last[head[0] / SHARE];
     kit_require(*before == 0 || *before <= head[0], "message %u came after %u", head[0],
                 *before - 1);
     *before = head[0] + 1;
@@ -196,7 +196,7 @@ void bystander_polls(void *arg)
 void bystander_puts(void *arg)
 {
     struct queue_state *state = arg;
-    unsigned number = FROM_BYSTANDER + kin__a32_add(&state->bystanders, 1);
+    unsigned number = FROM_BYSTANDER + SHARE * kin__a32_add(&state->bystanders, 1);
     is_done(put_message(state, number, TINY, KIN_FOREVER));
 }
 
@@ -240,6 +240,7 @@ void survive(void *arg)
     drain(state, KIN_ECLOSED);
     kit_assert_int(put_message(state, FROM_SURVIVOR + 9, TINY, 0), KIN_ECLOSED);
     if (state->queue->shared->joinable) {
+        kin__sweep(true); /* which join would do after a slice, in each round */
         kit_assert_int(kin_queue_join(state->queue, SECOND), 0);
     }
 }
@@ -318,7 +319,7 @@ const char *check_queue(void *arg)
     unsigned committed, lost;
     kin__sweep(true);
     for (unsigned i = 0; i < kin__a32_load(&state->taken); i++) {
-        last[0] = last[FROM_RELEASE / 32] = 0; /* by another reader than us */
+        last[0] = last[FROM_RELEASE / SHARE] = 0; /* by another reader than us */
         take_message(state, state->item[i].data, state->item[i].size);
     }
     const char *wrong = check_table(state, &committed, &lost);

@@ -17,6 +17,7 @@ enum {
     FROM_SURVIVOR = 128,
     FROM_BYSTANDER = 192,
     NUMBERS = 256,
+    SHARE = 32, /* the least that a producer has to itself: order is the producer's */
 };
 
 #define TINY 16   /* kept in the line */
