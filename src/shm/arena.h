@@ -39,10 +39,11 @@ bool kin__lease_is_live(uint64_t lease_value);
 void kin__block_free_leased(uint64_t lease_value);
 
 /*
- * Object memory, up to 16 KiB a block: type-stable, in slabs that are never freed, each block beginning with a robust
- * mutex that was initialised once. Zero but for the mutex and the struct kin__object head is what
- * the caller makes of it: contents are undefined. For object.c only. kin__object_block_alloc may sweep and grow, as
- * kin__block_alloc does: call both with no internal lock held, but for an object's own mutex.
+ * Object memory, up to 16 KiB a block: type-stable, in slabs that are never freed, each block
+ * beginning with a robust mutex that was initialised once. The rest of the struct kin__object is
+ * zero at first and then what the caller makes of it; other contents are undefined. For object.c
+ * only. kin__object_block_alloc may sweep and grow, as kin__block_alloc does: call both with no
+ * internal lock held, but for an object's own mutex.
  */
 int kin__object_block_alloc(uint64_t size, uint64_t *ret_offset);
 void kin__object_block_free(uint64_t offset);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "shm/heap.h"
+#include "shm/object.h"
 
 #define HEADER offsetof(struct kin__slab, words)
 #define COUNT(granules)                                                                            \
@@ -138,7 +139,10 @@ static int make_slab(struct kin__heap_view *view, enum kin__unit_kind kind, unsi
     slab->free = c->count;
     if (kind == KIN__UNIT_OBJECT) {
         for (uint32_t i = 0; i < c->count; i++) {
-            kin__mutex_init((pthread_mutex_t *)(view->base + block_offset(class, unit, i)));
+            /* The memory may have been somebody's data, but an object begins without holders. */
+            char *block = view->base + block_offset(class, unit, i);
+            memset(block, 0, KIN__MIN(sizeof(struct kin__object), c->granules * KIN__GRANULE));
+            kin__mutex_init((pthread_mutex_t *)block);
         }
     }
     kin__run_take(view, unit, length, 1, kind, class);

@@ -338,6 +338,35 @@ static bool has_seen(const struct seen *seen, uint64_t offset, uint32_t slot)
     return false;
 }
 
+/* A new slab's holders are none, whatever its memory has been before. */
+START_TEST(objects_where_data_was)
+{
+    enum { BLOCKS = 64, SIZE = 30000, OBJECTS = 2000 };
+    static void *block[BLOCKS];
+    static uint64_t offset[OBJECTS];
+    ck_assert_int_eq(kin__enter(), 0);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        block[i] = kin_alloc(SIZE);
+        ck_assert_ptr_nonnull(block[i]);
+        memset(block[i], 0xff, SIZE);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+        ck_assert_int_eq(kin_free(block[i]), 0);
+    }
+    for (size_t i = 0; i < OBJECTS; i++) {
+        ck_assert_int_eq(kin__object_block_alloc(i % 2 ? 300 : 2000, &offset[i]), 0);
+        struct kin__object *object = kin__at(offset[i], sizeof *object);
+        ck_assert_uint_eq(kin__a64_load(&object->tag), 0);
+        for (size_t k = 0; k < KIN__ARRAY_SIZE(object->holders); k++) {
+            ck_assert_uint_eq(kin__a64_load(&object->holders[k]), 0);
+        }
+    }
+    for (size_t i = 0; i < OBJECTS; i++) {
+        kin__object_block_free(offset[i]);
+    }
+}
+END_TEST
+
 START_TEST(object_memory)
 {
     ck_assert_int_eq(kin__enter(), 0);
@@ -470,6 +499,7 @@ int main(void)
     tcase_add_test(basic, full_is_an_error);
     tcase_add_test(basic, free_neighbours_join);
     tcase_add_test(basic, leases_free_exactly_their_block);
+    tcase_add_test(basic, objects_where_data_was);
     tcase_add_test(basic, object_memory);
     tcase_add_test(basic, statistics);
     tcase_add_test(basic, a_million_objects);
