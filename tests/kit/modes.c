@@ -2,7 +2,9 @@
 #include "kit/modes.h"
 
 #include <errno.h>
+#include <kinfolk/process.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@ struct member {
     kit_body *body;
     pthread_t thread;
     pid_t pid;
+    kin_process *process; /* NULL: a thread, or a fork of ours */
 };
 
 struct kit_crew {
@@ -24,8 +27,7 @@ struct kit_crew {
 
 static const char *const names[KIT_MODES] = {"threads", "fork", "spawn", "forkserver"};
 
-/* The modes that this build can run: spawn and forkserver come with kin_process_start. */
-static const enum kit_mode available[] = {KIT_THREADS, KIT_FORK};
+static const enum kit_mode available[] = {KIT_THREADS, KIT_FORK, KIT_SPAWN, KIT_FORKSERVER};
 
 static bool wanted(enum kit_mode mode)
 {
@@ -74,6 +76,51 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
+/* What a worker that executes the program again is sent. Its addresses are others than ours, but
+ * the program's functions lie at the same distances. */
+struct parcel {
+    struct kit_worker worker;
+    ptrdiff_t body; /* from run_parcel */
+    max_align_t arg[];
+};
+
+static int run_parcel(void *arg, size_t size)
+{
+    struct parcel *parcel = arg;
+    (void)size;
+    parcel->worker.arg = parcel->arg;
+    ((kit_body *)((uintptr_t)run_parcel + (uintptr_t)parcel->body))(&parcel->worker);
+    return 0;
+}
+
+static void start_process(struct member *member)
+{
+    size_t arg_size = member->worker.arg_size, size = sizeof(struct parcel) + arg_size;
+    struct parcel *parcel = calloc(1, size);
+    kit_require(parcel != NULL, "out of memory");
+    parcel->worker = member->worker;
+    parcel->body = (ptrdiff_t)((uintptr_t)member->body - (uintptr_t)run_parcel);
+    memcpy(parcel->arg, member->worker.arg, arg_size);
+    struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
+    options.target = run_parcel;
+    options.arg = parcel;
+    options.arg_size = size;
+    options.method =
+        member->worker.mode == KIT_SPAWN ? KIN_START_SPAWN : KIN_START_FORKSERVER;
+    options.die_with_parent = 1;
+    kit_assert_ok(kin_process_start(&options, &member->process));
+    free(parcel);
+    member->pid = kin_process_pid(member->process);
+}
+
+static void join_process(struct member *member)
+{
+    int code;
+    kit_assert_ok(kin_process_join(member->process, KIN_FOREVER, &code));
+    kit_require(code == 0, "a worker ended with %d", code);
+    kin_process_destroy(member->process);
+}
+
 static void start_member(struct member *member)
 {
     int rc;
@@ -91,7 +138,7 @@ static void start_member(struct member *member)
         }
         break;
     default:
-        kit_fail(__FILE__, __LINE__, "mode %d is not available", (int)member->worker.mode);
+        start_process(member);
     }
 }
 
@@ -122,6 +169,8 @@ void kit_join(struct kit_crew *crew)
         struct member *member = &crew->member[i];
         if (crew->mode == KIT_THREADS) {
             pthread_join(member->thread, NULL);
+        } else if (member->process != NULL) {
+            join_process(member);
         } else {
             kit_reap_ok(member->pid);
         }
@@ -151,8 +200,7 @@ static void check_fail(const char *text)
 
 int kit_check_main(int argc, char **argv, kit_suite_fn *const *suites, size_t count)
 {
-    (void)argc;
-    (void)argv;
+    kin_child_main(argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     kit_on_fail(check_fail);
     /* What a test leaves behind comes to us, and is killed. */

@@ -1,6 +1,7 @@
 /* The modes' own test. Layer: tests. */
 #include "kit/modes.h"
 
+#include <kinfolk/memory.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ struct shared {
 };
 
 struct args {
-    struct shared *shared; /* at the same address in threads and forked children */
+    struct shared *shared; /* at the same address in all */
     int number;
 };
 
@@ -28,7 +29,7 @@ static void add(struct kit_worker *me)
 
 START_TEST(every_worker_runs_once)
 {
-    struct args args = {kit_shared(sizeof *args.shared), 10};
+    struct args args = {kin_calloc(1, sizeof *args.shared), 10};
     struct kit_crew *crew = kit_start(kit_mode_at(_i), 4, add, &args, sizeof args);
     for (unsigned i = 0; i < 4; i++) {
         bool own = kit_worker_pid(crew, i) != getpid();
