@@ -24,7 +24,8 @@ int kin_queue_put_many(kin_queue *handle, const struct kin_queue_item *items, si
     if (rc < 0) {
         return rc;
     }
-    uint64_t max_bytes = handle->shared->max_bytes;
+    /* A larger one would wait for room that there can never be. */
+    uint64_t most = handle->shared->max_bytes != 0 ? handle->shared->max_bytes : UINT64_MAX;
     int64_t deadline = kin__clock_deadline(timeout_ns);
     char staging[STAGING];
     uint16_t lengths[TURN];
@@ -34,6 +35,10 @@ int kin_queue_put_many(kin_queue *handle, const struct kin_queue_item *items, si
         int64_t left = timeout_ns;
         if (timeout_ns > 0) {
             left = KIN__MAX(deadline - kin__clock_now(), (int64_t)0);
+        }
+        if (items[done].size > most) {
+            rc = KIN_ETOOBIG;
+            break;
         }
         if (items[done].size > KIN_QUEUE_SMALL) {
             rc = kin_queue_put(handle, items[done].data, items[done].size, left);
@@ -48,7 +53,8 @@ int kin_queue_put_many(kin_queue *handle, const struct kin_queue_item *items, si
         uint64_t used = 0;
         while (run.count < TURN && done + run.count < count) {
             const struct kin_queue_item *item = &items[done + run.count];
-            if (item->size > KIN_QUEUE_SMALL || used + item->size > STAGING) {
+            if (item->size > KIN_QUEUE_SMALL || item->size > most ||
+                used + item->size > STAGING) {
                 break;
             }
             if (item->size != 0) {
@@ -56,10 +62,6 @@ int kin_queue_put_many(kin_queue *handle, const struct kin_queue_item *items, si
             }
             lengths[run.count++] = (uint16_t)item->size;
             used += kin__align_up(item->size, 8);
-        }
-        if (max_bytes != 0 && items[done].size > max_bytes) {
-            rc = KIN_ETOOBIG;
-            break;
         }
         uint32_t some = 0;
         rc = kin__queue_put_run(handle, &run, &wait, &some);
