@@ -39,8 +39,12 @@ static int settle(struct kin__queue *queue)
     kin__a64 *word = kin__at(note->word, sizeof *word);
     kin__lease *lease = note->lease == 0 ? NULL : kin__at(note->lease, sizeof *lease);
     bool leased = kind == KIN__OP_GIVE || kind == KIN__OP_TAKE;
+    /* A spoilt note must not have us write into the family's own tables. */
+    const struct kin__head *head = kin__family.head;
     if (kind > KIN__OP_END || word == NULL || (note->word & 7) != 0 ||
-        (leased && (lease == NULL || (note->lease & 7) != 0)) ||
+        note->word < head->data_offset ||
+        (leased && (lease == NULL || (note->lease & 7) != 0 || note->lease < head->slots_offset ||
+                    note->lease >= head->units_offset)) ||
         (slot != KIN__NO_SLOT && (slot >= KIN__SLOTS || !queue->joinable))) {
         return KIN_ECORRUPT;
     }
@@ -64,8 +68,9 @@ static int settle(struct kin__queue *queue)
 
 static struct kin__record *record_at(uint64_t position)
 {
-    return (position & (KIN__RECORD_ALIGN - 1)) != 0 ? NULL
-                                                     : kin__at(position, sizeof(struct kin__record));
+    return (position & (KIN__RECORD_ALIGN - 1)) != 0 || position < kin__family.head->data_offset
+               ? NULL
+               : kin__at(position, sizeof(struct kin__record));
 }
 
 static int repair(struct kin__queue *queue)
@@ -145,7 +150,10 @@ uint32_t kin__queue_debt(const struct kin__queue *queue, uint32_t slot, uint32_t
 struct kin__segment *kin__segment_at(uint64_t value)
 {
     uint64_t offset = kin__lease_offset(value);
-    struct kin__segment *segment = kin__at(offset, KIN__SEGMENT_FIRST);
+    /* In the data area: what a spoilt link leads to must not be the heap's own tables. */
+    struct kin__segment *segment = offset < kin__family.head->data_offset
+                                       ? NULL
+                                       : kin__at(offset, KIN__SEGMENT_FIRST);
     if (segment == NULL) {
         return NULL;
     }
