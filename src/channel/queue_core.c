@@ -27,6 +27,15 @@ void kin__queue_note_clear(struct kin__queue *queue)
     kin__a64_store(&queue->note.kind, KIN__OP_NONE);
 }
 
+/* The lease that a note names; NULL if that is none. */
+static kin__lease *lease_at(uint64_t offset)
+{
+    const struct kin__head *head = kin__family.head;
+    return offset < head->slots_offset || offset >= head->units_offset || (offset & 7) != 0
+               ? NULL
+               : kin__in_file(offset, sizeof(kin__lease));
+}
+
 /* Finishes or undoes what the dead owner noted. Idempotent until the note is cleared. */
 static int settle(struct kin__queue *queue)
 {
@@ -37,14 +46,9 @@ static int settle(struct kin__queue *queue)
     }
     uint64_t slot = note->slot;
     kin__a64 *word = kin__at(note->word, sizeof *word);
-    kin__lease *lease = note->lease == 0 ? NULL : kin__at(note->lease, sizeof *lease);
+    kin__lease *lease = lease_at(note->lease);
     bool leased = kind == KIN__OP_GIVE || kind == KIN__OP_TAKE;
-    /* A spoilt note must not have us write into the family's own tables. */
-    const struct kin__head *head = kin__family.head;
-    if (kind > KIN__OP_END || word == NULL || (note->word & 7) != 0 ||
-        note->word < head->data_offset ||
-        (leased && (lease == NULL || (note->lease & 7) != 0 || note->lease < head->slots_offset ||
-                    note->lease >= head->units_offset)) ||
+    if (kind > KIN__OP_END || word == NULL || (note->word & 7) != 0 || (leased && lease == NULL) ||
         (slot != KIN__NO_SLOT && (slot >= KIN__SLOTS || !queue->joinable))) {
         return KIN_ECORRUPT;
     }
@@ -68,9 +72,8 @@ static int settle(struct kin__queue *queue)
 
 static struct kin__record *record_at(uint64_t position)
 {
-    return (position & (KIN__RECORD_ALIGN - 1)) != 0 || position < kin__family.head->data_offset
-               ? NULL
-               : kin__at(position, sizeof(struct kin__record));
+    return (position & (KIN__RECORD_ALIGN - 1)) != 0 ? NULL
+                                                     : kin__at(position, sizeof(struct kin__record));
 }
 
 static int repair(struct kin__queue *queue)
@@ -150,10 +153,7 @@ uint32_t kin__queue_debt(const struct kin__queue *queue, uint32_t slot, uint32_t
 struct kin__segment *kin__segment_at(uint64_t value)
 {
     uint64_t offset = kin__lease_offset(value);
-    /* In the data area: what a spoilt link leads to must not be the heap's own tables. */
-    struct kin__segment *segment = offset < kin__family.head->data_offset
-                                       ? NULL
-                                       : kin__at(offset, KIN__SEGMENT_FIRST);
+    struct kin__segment *segment = kin__at(offset, KIN__SEGMENT_FIRST);
     if (segment == NULL) {
         return NULL;
     }

@@ -73,8 +73,8 @@ void kin__family_watch_fork(uint32_t *ret_slot, uint32_t *ret_generation);
  */
 void kin__family_leave(void);
 
-/* `length` bytes at an offset read from shared memory, or NULL if that is not inside the arena. */
-static inline void *kin__at(uint64_t offset, uint64_t length)
+/* `length` bytes at an offset of the arena's file, or NULL if that is not inside it. */
+static inline void *kin__in_file(uint64_t offset, uint64_t length)
 {
     uint64_t committed = kin__a64_load_relaxed(&kin__family.head->committed);
     if (KIN__UNLIKELY(committed > kin__family.size || offset >= committed ||
@@ -82,6 +82,16 @@ static inline void *kin__at(uint64_t offset, uint64_t length)
         return NULL;
     }
     return kin__family.base + offset;
+}
+
+/*
+ * The same in the data area, where blocks and objects lie: for offsets read from shared memory. What
+ * comes before is the family's own tables, into which no link that somebody has spoilt may lead.
+ */
+static inline void *kin__at(uint64_t offset, uint64_t length)
+{
+    return KIN__UNLIKELY(offset < kin__family.head->data_offset) ? NULL
+                                                                 : kin__in_file(offset, length);
 }
 
 /* The offset of a pointer into the arena. */

@@ -12,8 +12,8 @@ struct kin__slot *kin__slot_at(uint32_t slot)
     if (slot >= KIN__SLOTS) {
         return NULL;
     }
-    return kin__at(kin__family.head->slots_offset + (uint64_t)slot * sizeof(struct kin__slot),
-                   sizeof(struct kin__slot));
+    return kin__in_file(kin__family.head->slots_offset + (uint64_t)slot * sizeof(struct kin__slot),
+                        sizeof(struct kin__slot));
 }
 
 static int take_free(uint32_t *ret_slot, uint32_t *ret_generation)
