@@ -43,6 +43,23 @@ void kin__packet_refuse(int fd)
     shutdown(fd, SHUT_RD);
 }
 
+/* Linux looks at the queue and then for the end: a message that came between, with the end after it,
+ * reads as an end. Nothing comes after the end, so a second look tells. */
+static ssize_t recv_next(int socket, struct msghdr *message)
+{
+    const size_t room = message->msg_controllen;
+    bool ended = false;
+    for (;;) {
+        message->msg_controllen = room;
+        ssize_t n = recvmsg(socket, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n == 0 && !ended) {
+            ended = true;
+        } else if (n >= 0 || errno != EINTR) {
+            return n;
+        }
+    }
+}
+
 int kin__packet_recv(int socket, void *data, size_t size, int *ret_fds, unsigned *fd_count)
 {
     _Alignas(struct cmsghdr) char control[CMSG_SPACE(KIN__PACKET_FDS * sizeof(int))];
@@ -51,10 +68,7 @@ int kin__packet_recv(int socket, void *data, size_t size, int *ret_fds, unsigned
                              .msg_iovlen = 1,
                              .msg_control = control,
                              .msg_controllen = sizeof control};
-    ssize_t n;
-    do {
-        n = recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (n < 0 && errno == EINTR);
+    ssize_t n = recv_next(socket, &message);
     unsigned room = *fd_count, have = 0;
     *fd_count = 0;
     if (n < 0) {
