@@ -19,13 +19,13 @@
 #define P_PIDFD 3
 #endif
 
-int32_t kin__fork(void)
+KIN__FORK_PATH int32_t kin__fork(void)
 {
     pid_t pid = fork();
     return pid < 0 ? -errno : (int32_t)pid;
 }
 
-void kin__process_end(int code)
+KIN__FORK_PATH void kin__process_end(int code)
 {
     _exit(code);
 }
@@ -94,7 +94,7 @@ int kin__fd_wait(int fd, int64_t deadline)
     return rc < 0 ? -errno : rc;
 }
 
-void kin__fd_drop(int fd)
+KIN__FORK_PATH void kin__fd_drop(int fd)
 {
     if (fd >= 0) {
         close(fd);

@@ -20,7 +20,7 @@ int64_t kin__clock_deadline(int64_t timeout_ns)
     return timeout_ns > KIN__NEVER - now ? KIN__NEVER : now + timeout_ns;
 }
 
-uint64_t kin__clock_ticks(void)
+KIN__FORK_PATH uint64_t kin__clock_ticks(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_BOOTTIME, &t);

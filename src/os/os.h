@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "base/atomic.h"
+#include "base/bits.h"
 
 /* --- clock.c: monotonic nanoseconds ------------------------------------------------------- */
 

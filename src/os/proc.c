@@ -22,7 +22,7 @@ void kin__yield(void)
     sched_yield();
 }
 
-int32_t kin__pid(void)
+KIN__FORK_PATH int32_t kin__pid(void)
 {
     return (int32_t)getpid();
 }

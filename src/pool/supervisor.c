@@ -202,7 +202,7 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&supervisor.lock);
 }
 
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     /* The thread, its pools and their workers are the parent's. The event descriptor stays open: a
      * worker rings its parent with it. */

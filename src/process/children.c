@@ -32,7 +32,7 @@ static void after_fork_in_parent(void)
 
 /* The children are the parent's: their descriptors are of no use here, the handles are dead. Nothing
  * is written into these: that would copy pages. */
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     kin_process *next;
     for (kin_process *p = children.first; p != NULL; p = next) {
@@ -136,7 +136,7 @@ void kin__children_reap(void)
     pthread_mutex_unlock(&lock);
 }
 
-void kin__children_terminate_daemons(void)
+KIN__FORK_PATH void kin__children_terminate_daemons(void)
 {
     if (kin__a32_load(&listed) == 0) {
         return;

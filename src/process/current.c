@@ -13,7 +13,7 @@ static kin__a32 children; /* started so far; names the next */
 /* The pidfd of the starter: its number + 1, 0: not opened yet. */
 static kin__a32 parent_pidfd;
 
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     uint32_t fd = kin__a32_xchg(&parent_pidfd, 0);
     if (fd != 0) {
@@ -45,7 +45,7 @@ void kin__birth_name(kin_process *process, const char *name)
     }
 }
 
-void kin__birth_describe(const kin_process *process, struct kin__birth *ret_birth)
+KIN__FORK_PATH void kin__birth_describe(const kin_process *process, struct kin__birth *ret_birth)
 {
     memset(ret_birth, 0, sizeof *ret_birth);
     ret_birth->parent_pid = process->owner_pid;
@@ -57,7 +57,7 @@ void kin__birth_describe(const kin_process *process, struct kin__birth *ret_birt
     memcpy(ret_birth->parent_name, self.name, sizeof ret_birth->parent_name);
 }
 
-void kin__birth_adopt(const struct kin__birth *birth)
+KIN__FORK_PATH void kin__birth_adopt(const struct kin__birth *birth)
 {
     self = *birth;
 }

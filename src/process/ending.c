@@ -12,7 +12,7 @@
 int __cxa_atexit(void (*function)(void *), void *arg, void *handle);
 void __cxa_finalize(void *handle);
 
-static bool stdin_is_free(void)
+KIN__FORK_PATH static bool stdin_is_free(void)
 {
     if (__libc_single_threaded) {
         return true;
@@ -24,25 +24,26 @@ static bool stdin_is_free(void)
     return true;
 }
 
-void kin__flush_output(void)
+KIN__FORK_PATH void kin__flush_output(void)
 {
     /* fflush(NULL) waits for every stream's lock, and a thread blocked in a read of stdin holds
      * that for as long as nobody types. */
     if (stdin_is_free()) {
-        fflush(NULL);
+        /* As fflush(NULL), each stream under its lock; in glibc it lies beside what it calls. */
+        fflush_unlocked(NULL);
     } else {
         fflush(stdout);
         fflush(stderr);
     }
 }
 
-void kin_process_leave(void)
+KIN__FORK_PATH void kin_process_leave(void)
 {
     kin__children_terminate_daemons();
     kin__family_leave();
 }
 
-void kin_process_exit(int code)
+KIN__FORK_PATH void kin_process_exit(int code)
 {
     kin_process_leave();
     kin__flush_output();
@@ -72,7 +73,7 @@ void kin__exit_guard_pop(struct kin__exit_guard *guard)
     __cxa_finalize(guard);
 }
 
-void kin__exit_guard_arm(struct kin__exit_guard *guard)
+KIN__FORK_PATH void kin__exit_guard_arm(struct kin__exit_guard *guard)
 {
     guard->armed = 1;
 }

@@ -39,7 +39,9 @@ int kin__fork_prepare(kin_process *process)
 
 int kin__fork_in_parent(kin_process *process, int32_t pid)
 {
-    kin__lifeline_keep(false);
+    if (process->die_with_parent) {
+        kin__lifeline_keep(false);
+    }
     if (pid < 0) {
         /* Where there was no fork at all, the family still watches for one, to write into the
          * handle. */
@@ -68,7 +70,7 @@ int kin__fork_in_parent(kin_process *process, int32_t pid)
     return 0;
 }
 
-void kin__fork_in_child(kin_process *process)
+KIN__FORK_PATH void kin__fork_in_child(kin_process *process)
 {
     struct kin__birth birth;
     kin__birth_describe(process, &birth);
@@ -78,7 +80,7 @@ void kin__fork_in_child(kin_process *process)
     }
 }
 
-int kin__start_fork(kin_process *process, const struct kin__start *start)
+KIN__FORK_PATH int kin__start_fork(kin_process *process, const struct kin__start *start)
 {
     /* The child's own copy: made here, because the caller's bytes may lie in shared memory. */
     void *arg = NULL;

@@ -22,7 +22,7 @@ static struct {
 } zygote = {.control = -1, .pidfd = -1};
 
 /* It is the parent's zygote, and ends when nobody holds its socket. */
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     if (zygote.pidfd >= 0) {
         kin__fd_drop(zygote.control);

@@ -27,7 +27,7 @@ static void after_fork_in_parent(void)
 }
 
 /* The lifeline is the parent's: while a child holds its write end, it does not break. */
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     if (ends[0] >= 0) {
         kin__fd_drop(ends[1]);

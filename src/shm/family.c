@@ -40,7 +40,7 @@ static _Thread_local struct {
     uint32_t *generation;
 } watched;
 
-void kin__mutex_init(pthread_mutex_t *mutex)
+KIN__FORK_PATH void kin__mutex_init(pthread_mutex_t *mutex)
 {
     pthread_mutexattr_t attr;
     pthread_mutexattr_init(&attr);
@@ -50,7 +50,7 @@ void kin__mutex_init(pthread_mutex_t *mutex)
     pthread_mutexattr_destroy(&attr);
 }
 
-int kin__mutex_lock(pthread_mutex_t *mutex)
+KIN__FORK_PATH int kin__mutex_lock(pthread_mutex_t *mutex)
 {
     int rc = pthread_mutex_lock(mutex);
     if (KIN__LIKELY(rc == 0)) {
@@ -85,12 +85,12 @@ static void before_fork(void)
     if (watched.slot != NULL) {
         *watched.slot = embryo.slot;
         *watched.generation = embryo.generation;
+        watched.slot = NULL;
     }
 }
 
 static void after_fork_in_parent(void)
 {
-    watched.slot = NULL;
     if (embryo.slot != KIN__NO_SLOT) {
         /* From here on the child exists, or nobody will ever adopt the slot: see is_stillborn. */
         kin__a32_store(&kin__slot_at(embryo.slot)->forked, embryo.generation);
@@ -99,9 +99,8 @@ static void after_fork_in_parent(void)
     pthread_mutex_unlock(&enter_lock);
 }
 
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
-    watched.slot = NULL;
     kin__object_fork_unlock();
     if (embryo.slot != KIN__NO_SLOT) {
         /* On failure kin__family_enter_slowly sees what can be done. */
@@ -355,7 +354,7 @@ int kin__family_join(int fd, uint32_t slot, uint32_t generation)
     return rc;
 }
 
-void kin__family_leave(void)
+KIN__FORK_PATH void kin__family_leave(void)
 {
     if (kin__self != NULL && kin__a32_load(&kin__self->ready) != 0) {
         kin__a32_store(&kin__slot_at(kin__self->slot)->leaving, 1);

@@ -102,7 +102,7 @@ void kin__object_fork_lock(void)
     pthread_mutex_lock(&table.lock);
 }
 
-void kin__object_fork_unlock(void)
+KIN__FORK_PATH void kin__object_fork_unlock(void)
 {
     pthread_mutex_unlock(&table.lock);
 }

@@ -7,7 +7,7 @@
 
 #include "shm/tracker.h"
 
-struct kin__slot *kin__slot_at(uint32_t slot)
+KIN__FORK_PATH struct kin__slot *kin__slot_at(uint32_t slot)
 {
     if (slot >= KIN__SLOTS) {
         return NULL;
@@ -55,12 +55,12 @@ int kin__slot_reserve(uint32_t *ret_slot, uint32_t *ret_generation)
     return rc;
 }
 
-static bool is_embryo(uint64_t state, uint32_t generation)
+KIN__FORK_PATH static bool is_embryo(uint64_t state, uint32_t generation)
 {
     return kin__slot_generation(state) == generation && kin__slot_phase(state) == KIN__SLOT_EMBRYO;
 }
 
-int kin__slot_adopt(uint32_t number, uint32_t generation)
+KIN__FORK_PATH int kin__slot_adopt(uint32_t number, uint32_t generation)
 {
     struct kin__slot *slot = kin__slot_at(number);
     if (slot == NULL) {

@@ -14,7 +14,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* 1 + the descriptor, or 0. A forked child has it too: with its copy it keeps the names alive. */
 static kin__a32 reach;
 
-static void after_fork_in_child(void)
+KIN__FORK_PATH static void after_fork_in_child(void)
 {
     lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }
@@ -24,7 +24,7 @@ __attribute__((constructor)) static void watch_forks(void)
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-uint32_t kin__tracker_inherited(void)
+KIN__FORK_PATH uint32_t kin__tracker_inherited(void)
 {
     return kin__a32_load(&reach);
 }
