@@ -165,7 +165,7 @@ static int64_t quota_of(const char *folder, bool v2)
         return KIN__QUOTA_NONE;
     }
     /* Rounded up here already: 1.0001 CPUs must not become 1.000. */
-    return quota * 1000 / period + (quota * 1000 % period != 0); /* rounded up */
+    return quota * 1000 / period + (quota * 1000 % period != 0);
 }
 
 static int64_t quota_over(char *folder, size_t top, bool v2)

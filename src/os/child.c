@@ -112,6 +112,11 @@ int kin__fd_lift(int fd)
     return rc;
 }
 
+int kin__fd_take(int result)
+{
+    return result < 0 ? -errno : kin__fd_lift(result);
+}
+
 int kin__fd_lift_pair(int fds[2])
 {
     fds[0] = kin__fd_lift(fds[0]);
@@ -149,8 +154,7 @@ int kin__lifeline_arm(int fd)
     /* Owner and signal belong to the open description, which all who inherited `fd` share. */
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    int own = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    own = own < 0 ? -errno : kin__fd_lift(own);
+    int own = kin__fd_take(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (own < 0) {
         return own;
     }

@@ -17,8 +17,7 @@
 
 int kin__memfd_create(const char *name, uint64_t size)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    fd = fd < 0 ? -errno : kin__fd_lift(fd);
+    int fd = kin__fd_take(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0) {
         return fd;
     }

@@ -42,8 +42,7 @@ int kin__named_create(uint64_t size, unsigned mode, struct kin__named *ret_named
     if (size > INT64_MAX) {
         return -EFBIG;
     }
-    int fd = open(FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode);
-    fd = fd < 0 ? -errno : kin__fd_lift(fd);
+    int fd = kin__fd_take(open(FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, (mode_t)mode));
     if (fd < 0) {
         return fd;
     }
@@ -72,8 +71,8 @@ int kin__named_open(const char *name, bool read_only, struct kin__named *ret_nam
 {
     char path[KIN__NAMED_PATH];
     path_of(name, path);
-    int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    fd = fd < 0 ? -errno : kin__fd_lift(fd);
+    int fd = kin__fd_take(
+        open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (fd < 0) {
         return fd == -ELOOP ? -EINVAL : fd;
     }
@@ -171,8 +170,7 @@ int kin__tracker_open(int32_t pid, int fd)
     char path[64];
     struct stat st;
     snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, fd);
-    int own = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    own = own < 0 ? -errno : kin__fd_lift(own);
+    int own = kin__fd_take(open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC));
     if (own < 0) {
         return own;
     }

@@ -276,6 +276,7 @@ void kin__fd_drop(int fd);
  * negative results on.
  */
 int kin__fd_lift(int fd);
+int kin__fd_take(int result);      /* of a system call just made: -errno if it failed */
 int kin__fd_lift_pair(int fds[2]); /* both, or none are left open: 0 or -errno */
 
 /* 0, or -EBADF. */

@@ -34,8 +34,7 @@ int32_t kin__tid(void)
 
 int kin__pidfd_open(int32_t pid)
 {
-    long fd = syscall(SYS_pidfd_open, pid, 0);
-    return fd < 0 ? -errno : kin__fd_lift((int)fd);
+    return kin__fd_take((int)syscall(SYS_pidfd_open, pid, 0));
 }
 
 int kin__process_start_time(int32_t pid, uint64_t *ret_ticks)

@@ -170,8 +170,8 @@ void kin__supervisor_round(int64_t deadline)
 
 static void close_session(struct session *session)
 {
-    kin__fd_drop(session->event < 0 ? -1 : session->event);
-    kin__fd_drop(session->watch < 0 ? -1 : session->watch);
+    kin__fd_drop(session->event);
+    kin__fd_drop(session->watch);
     free(session);
 }
 
