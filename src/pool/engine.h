@@ -10,6 +10,7 @@
 
 #include <kinfolk/process.h>
 
+#include "pool/function.h"
 #include "pool/shared.h"
 #include "pool/spin.h"
 
@@ -124,7 +125,7 @@ struct kin_pool {
     unsigned char *init_arg;
     char *name;
     bool by_name; /* workers execute the program again: functions have other addresses there */
-    struct kin__pool_function *functions; /* that have been named so far */
+    struct kin__named_function *functions; /* that have been named so far */
     uint64_t initializer, finalizer; /* as kin__pool_function gives them */
     int event_fd;
     uint64_t signals;
@@ -203,7 +204,6 @@ void kin__chain_clear(kin_pool *pool);
 /* What names the function in messages to workers. Without the lock. KIN_ENOENTRY, -ENOMEM,
  * KIN_EQUOTA. */
 int kin__pool_function(kin_pool *pool, kin_function *function, uint64_t *ret_word);
-void kin__pool_functions_free(kin_pool *pool);
 
 /* --- crew.c: workers come and go ---------------------------------------------------------- */
 

@@ -20,51 +20,60 @@ struct name {
     unsigned char bytes[]; /* kin__function_encode */
 };
 
-/* --- the parent ----------------------------------------------------------------------------- */
-
-/* Under the pool's lock. */
-struct kin__pool_function {
-    struct kin__pool_function *next;
-    uint64_t address;
+/* A function and the block that names it: in a list of the parent's, under the pool's lock, and in
+ * one of each worker's. */
+struct kin__named_function {
+    struct kin__named_function *next;
+    kin_function *function;
     uint64_t word;
 };
 
-static uint64_t find(const kin_pool *pool, uint64_t address)
+void kin__named_functions_free(struct kin__named_function **functions)
 {
-    for (struct kin__pool_function *f = pool->functions; f != NULL; f = f->next) {
-        if (f->address == address) {
-            return f->word;
+    struct kin__named_function *named;
+    while ((named = *functions) != NULL) {
+        *functions = named->next;
+        free(named);
+    }
+}
+
+/* --- the parent ----------------------------------------------------------------------------- */
+
+static uint64_t find(const kin_pool *pool, kin_function *function)
+{
+    for (struct kin__named_function *named = pool->functions; named != NULL; named = named->next) {
+        if (named->function == function) {
+            return named->word;
         }
     }
     return 0;
 }
 
-static int add(kin_pool *pool, uint64_t address, const void *bytes, size_t size)
+static int add(kin_pool *pool, kin_function *function, const void *bytes, size_t size)
 {
-    struct kin__pool_function *f = malloc(sizeof *f);
+    struct kin__named_function *named = malloc(sizeof *named);
     struct kin__pool_block *block;
-    int rc = f == NULL ? -ENOMEM : kin__chain_add(pool, sizeof(struct name) + size, &block);
+    int rc = named == NULL ? -ENOMEM : kin__chain_add(pool, sizeof(struct name) + size, &block);
     if (rc < 0) {
-        free(f);
+        free(named);
         return rc;
     }
     struct name *name = (struct name *)block->link->payload;
     name->size = size;
     memcpy(name->bytes, bytes, size);
-    *f = (struct kin__pool_function){pool->functions, address, (uint64_t)(uintptr_t)name};
-    pool->functions = f;
+    *named = (struct kin__named_function){pool->functions, function, (uint64_t)(uintptr_t)name};
+    pool->functions = named;
     return 0;
 }
 
 int kin__pool_function(kin_pool *pool, kin_function *function, uint64_t *ret_word)
 {
-    uint64_t address = (uint64_t)(uintptr_t)function;
     if (!pool->by_name || function == NULL) {
-        *ret_word = address;
+        *ret_word = (uint64_t)(uintptr_t)function;
         return 0;
     }
     pthread_mutex_lock(&pool->lock);
-    uint64_t word = find(pool, address);
+    uint64_t word = find(pool, function);
     pthread_mutex_unlock(&pool->lock);
     if (word == 0) {
         /* Not under the lock: the loader has one of its own. */
@@ -77,10 +86,10 @@ int kin__pool_function(kin_pool *pool, kin_function *function, uint64_t *ret_wor
         }
         int rc = 0;
         pthread_mutex_lock(&pool->lock);
-        if (find(pool, address) == 0) {
-            rc = add(pool, address, bytes, (size_t)size);
+        if (find(pool, function) == 0) {
+            rc = add(pool, function, bytes, (size_t)size);
         }
-        word = find(pool, address);
+        word = find(pool, function);
         pthread_mutex_unlock(&pool->lock);
         if (rc < 0) {
             return rc;
@@ -90,30 +99,15 @@ int kin__pool_function(kin_pool *pool, kin_function *function, uint64_t *ret_wor
     return 0;
 }
 
-void kin__pool_functions_free(kin_pool *pool)
-{
-    struct kin__pool_function *f;
-    while ((f = pool->functions) != NULL) {
-        pool->functions = f->next;
-        free(f);
-    }
-}
-
 /* --- the worker ----------------------------------------------------------------------------- */
-
-struct kin__known_function {
-    struct kin__known_function *next;
-    uint64_t word;
-    kin_function *function;
-};
 
 int kin__worker_function_named(struct kin__worker *worker, uint64_t word,
                                kin_function **ret_function)
 {
-    for (struct kin__known_function *known = worker->functions; known != NULL;
-         known = known->next) {
-        if (known->word == word) {
-            *ret_function = known->function;
+    for (struct kin__named_function *named = worker->functions; named != NULL;
+         named = named->next) {
+        if (named->word == word) {
+            *ret_function = named->function;
             return 0;
         }
     }
@@ -132,21 +126,12 @@ int kin__worker_function_named(struct kin__worker *worker, uint64_t word,
     if (rc < 0) {
         return KIN_ENOENTRY;
     }
-    struct kin__known_function *known = malloc(sizeof *known);
-    if (known == NULL) {
+    struct kin__named_function *named = malloc(sizeof *named);
+    if (named == NULL) {
         return -ENOMEM;
     }
-    *known = (struct kin__known_function){worker->functions, word, function};
-    worker->functions = known;
+    *named = (struct kin__named_function){worker->functions, function, word};
+    worker->functions = named;
     *ret_function = function;
     return 0;
-}
-
-void kin__worker_functions_free(struct kin__worker *worker)
-{
-    struct kin__known_function *known;
-    while ((known = worker->functions) != NULL) {
-        worker->functions = known->next;
-        free(known);
-    }
 }

@@ -52,7 +52,7 @@ void kin__pool_release(kin_pool *pool)
     free(pool->crew);
     free(pool->backlog);
     free((void *)(uintptr_t)pool->options.process);
-    kin__pool_functions_free(pool);
+    kin__named_functions_free(&pool->functions);
     pthread_cond_destroy(&pool->changed);
     pthread_mutex_destroy(&pool->lock);
     free(pool);

@@ -263,8 +263,7 @@ static int take_reply(struct kin__crew *crew, const struct kin__result_message *
     if (message->block != 0) {
         uint64_t offset = kin__lease_offset(message->block);
         if (message->block == crew->last_block ||
-            message->size > kin__block_size(offset) ||
-            (kin__block_generation(offset) & 0xffffff) != kin__lease_generation(message->block)) {
+            message->size > kin__block_size(offset) || !kin__lease_is_live(message->block)) {
             return KIN_ECORRUPT;
         }
         from = kin__at(offset, message->size);

@@ -249,7 +249,7 @@ static void close_worker(struct kin__worker *worker)
     free(worker->reply.buffer);
     free(worker->scratch);
     free(worker->job_arg);
-    kin__worker_functions_free(worker);
+    kin__named_functions_free(&worker->functions);
 }
 
 /* From the initializer to the finalizer. */

@@ -4,6 +4,7 @@
 
 #include <kinfolk/process.h>
 
+#include "pool/function.h"
 #include "pool/shared.h"
 #include "pool/spin.h"
 
@@ -30,7 +31,7 @@ struct kin__worker {
     int64_t free_since; /* when the last call ended, if nothing was waited for since; else 0 */
     uint64_t unrung;    /* results published since */
     bool by_name;       /* functions come by name */
-    struct kin__known_function *functions; /* that have been found so far */
+    struct kin__named_function *functions; /* that have been found so far */
     struct kin_reply reply;
     /* The map whose ranges were run last. */
     uint64_t job;
@@ -63,7 +64,6 @@ static inline int kin__worker_function(struct kin__worker *worker, uint64_t word
     *ret_function = (kin_function *)(uintptr_t)word;
     return 0;
 }
-void kin__worker_functions_free(struct kin__worker *worker);
 
 /* range.c: runs the items of a range. 0, or why the worker must end. */
 int kin__worker_run_range(struct kin__worker *worker, const struct kin__range_message *message);
