@@ -39,10 +39,9 @@ static int enter(const kin_array *array)
 /* The lock; NULL in a raw array, and where the array does not hold what it must. */
 static kin_rlock *lock_of(const kin_array *array)
 {
-    struct kin__object *lock =
-        array->raw != 0 ? NULL
-                        : kin__at(kin__lease_offset(array->rlock.word[1]), sizeof(kin_rlock));
-    return lock != NULL && kin__sync_enter(lock, KIN__TYPE_RLOCK) == 0 ? (kin_rlock *)lock : NULL;
+    return array->raw != 0
+               ? NULL
+               : (kin_rlock *)kin__sync_referent(&array->rlock, sizeof(kin_rlock), KIN__TYPE_RLOCK);
 }
 
 /* The items; NULL where the object does not hold what it must. */

@@ -142,14 +142,9 @@ static struct ticket *free_and_pass_on(kin_condition *condition, struct ticket *
 /* The lock; NULL if the condition does not hold what it must. */
 static struct kin__object *lock_of(const kin_condition *condition)
 {
-    bool recursive = condition->recursive != 0;
-    uint64_t offset = kin__lease_offset(condition->lock.word[1]);
-    struct kin__object *object =
-        kin__at(offset, recursive ? sizeof(kin_rlock) : sizeof(kin_lock));
-    return object != NULL && kin__sync_enter(object, recursive ? KIN__TYPE_RLOCK
-                                                               : KIN__TYPE_LOCK) == 0
-               ? object
-               : NULL;
+    return condition->recursive != 0
+               ? kin__sync_referent(&condition->lock, sizeof(kin_rlock), KIN__TYPE_RLOCK)
+               : kin__sync_referent(&condition->lock, sizeof(kin_lock), KIN__TYPE_LOCK);
 }
 
 static struct kin__owner *owner_of(struct kin__object *lock, bool recursive)

@@ -25,6 +25,15 @@ static inline int kin__sync_enter(const struct kin__object *object, enum kin__ty
     return KIN__LIKELY(tag == (KIN__OBJECT_LIVE << 8 | id)) ? 0 : KIN_ESTALE;
 }
 
+/* The object of `size` bytes that another one refers to and holds; NULL if the reference does not
+ * lead to one. */
+static inline struct kin__object *kin__sync_referent(const kin_ref *ref, uint64_t size,
+                                                     enum kin__type_id id)
+{
+    struct kin__object *object = kin__at(kin__lease_offset(ref->word[1]), size);
+    return object != NULL && kin__sync_enter(object, id) == 0 ? object : NULL;
+}
+
 /*
  * The three functions that every type has. `kind` is the public type without its prefix; `object`
  * is the first member of its struct.
