@@ -179,8 +179,7 @@ bool kin__request_is_sound(const struct kin__request *request, size_t size, unsi
 bool kin__request_fits(const struct kin__request *request, unsigned fd_count,
                        const struct kin__message *message)
 {
-    unsigned own = request->lifeline ? 4 : 3;
     unsigned streams = (unsigned)__builtin_popcount(request->streams);
     return message->kind == KIN__MESSAGE_CHILD && message->fd_count == request->fd_count &&
-           own + streams + message->fd_count == fd_count;
+           kin__request_own_fds(request) + streams + message->fd_count == fd_count;
 }

@@ -102,6 +102,12 @@ struct kin__request {
 };
 #define KIN__REQUEST_MAGIC 0x6b7a7972u
 
+/* How many of its descriptors are the library's own: they come first. */
+static inline unsigned kin__request_own_fds(const struct kin__request *request)
+{
+    return request->lifeline ? 4 : 3;
+}
+
 /* message.c: whether `size` bytes that came with so many descriptors are a request; and whether it
  * and its message, which was parsed, speak of the same child and descriptors. */
 bool kin__request_is_sound(const struct kin__request *request, size_t size, unsigned fd_count);

@@ -143,8 +143,7 @@ static int become(int *fds, unsigned fd_count, const struct kin__request *reques
     if (kin__message_parse(bytes, size, &m) < 0 || !kin__request_fits(request, fd_count, &m)) {
         return -EPROTO;
     }
-    unsigned own = request->lifeline ? 4 : 3;
-    rc = place(fds, fd_count, own, request, &m);
+    rc = place(fds, fd_count, kin__request_own_fds(request), request, &m);
     kin__fd_drop(fds[1]);
     m.report = fds[0];
     m.arena = fds[2];
