@@ -47,8 +47,17 @@ struct kin_context {
     int die_with_parent;          /* children are killed within milliseconds of this process's end */
     const int *fds;               /* further descriptors that SPAWN and FORKSERVER children inherit, */
     size_t fd_count;              /* under the same numbers; see struct kin_process_options */
+    /*
+     * What SPAWN and FORKSERVER execute: a program's path and its arguments, ended by NULL. NULL:
+     * this program again, with no arguments. For code that an interpreter or another program loads:
+     * what is executed gets two further arguments, must hand them to kin_child_main, and must be
+     * able to load the target's module. The fork server is the command of the start that started
+     * it. The list and its strings must stay valid while the context is the default, and while a
+     * pool uses it.
+     */
+    const char *const *command;
 };
-#define KIN_CONTEXT_INIT {sizeof(struct kin_context), KIN_START_DEFAULT, 0, NULL, 0}
+#define KIN_CONTEXT_INIT {sizeof(struct kin_context), KIN_START_DEFAULT, 0, NULL, 0, NULL}
 
 /*
  * Sets this process's default context, which its children inherit (without the descriptors). NULL

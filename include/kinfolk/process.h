@@ -156,7 +156,8 @@ KIN_API int kin_process_parent_sentinel(void);
 
 /*
  * The first statement of main in a program that uses SPAWN or FORKSERVER. Returns 0 at once in the
- * first process; never returns in a child. Does not change argv. May be called more than once.
+ * first process; never returns in a child, which it knows by the last two arguments. Does not change
+ * argv. May be called more than once.
  */
 KIN_API int kin_child_main(int argc, char **argv);
 
@@ -208,7 +209,7 @@ KIN_API int kin_process_complete_fork(kin_process *process, int pid);
 /*
  * For runtimes with a fork protocol of their own: `before` is called in the forking thread right
  * before each fork that the library makes by itself (KIN_START_FORK and its pools' workers, also
- * from the pool's own thread), then `parent` or `child` right after it, also if the fork failed
+ * from the pool's own thread, and the fork server's), then `parent` or `child` right after it, also if the fork failed
  * (parent). All three or none (NULL). Set them before the first start. 0, -EINVAL.
  */
 typedef void kin_fork_hook(void);

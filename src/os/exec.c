@@ -27,6 +27,7 @@
 
 /* What the parent and the child that borrows its memory share. */
 struct request {
+    const char *path;
     char *const *argv;
     const int *fds;
     unsigned fd_count;
@@ -106,19 +107,20 @@ static int execute(void *arg)
     }
     kin__fds_keep(request->fds, request->fd_count, false);
     sigprocmask(SIG_SETMASK, &request->mask, NULL);
-    execve("/proc/self/exe", request->argv, environ);
+    execve(request->path, request->argv, environ);
     request->error = errno;
     _exit(127);
 }
 
-int kin__exec_self(char *const *argv, const int *fds, unsigned fd_count, kin__a32 *pid_word,
-                   int32_t *ret_pid, int *ret_pidfd)
+int kin__execute(const char *path, char *const *argv, const int *fds, unsigned fd_count,
+                 kin__a32 *pid_word, int32_t *ret_pid, int *ret_pidfd)
 {
     char *stack = malloc(STACK_SIZE);
     if (stack == NULL) {
         return -ENOMEM;
     }
-    struct request request = {.argv = argv, .fds = fds, .fd_count = fd_count, .pid_word = pid_word};
+    struct request request = {
+        .path = path, .argv = argv, .fds = fds, .fd_count = fd_count, .pid_word = pid_word};
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &request.mask);

@@ -336,16 +336,16 @@ int kin__bell_ring(uint64_t nonce);
 /* Makes the descriptor unreadable. Does not block. */
 void kin__bell_drain(int fd);
 
-/* --- exec.c: the program again, in a new process -------------------------------------------- */
+/* --- exec.c: a program in a new process ----------------------------------------------------- */
 
 /*
- * Executes /proc/self/exe in a new child without copying this process. Of its descriptors the child
+ * Executes the program at `path` in a new child without copying this process. Of its descriptors the child
  * has 0, 1, 2 and the `fd_count` listed ones (which need not be inheritable). Caught signals are
  * reset, the mask is the caller's. Blocks until the new image is in place. `pid_word`, if not NULL,
  * receives the pid before that. Allocates. Returns 0, with a pidfd.
  */
-int kin__exec_self(char *const *argv, const int *fds, unsigned fd_count, kin__a32 *pid_word,
-                   int32_t *ret_pid, int *ret_pidfd);
+int kin__execute(const char *path, char *const *argv, const int *fds, unsigned fd_count,
+                 kin__a32 *pid_word, int32_t *ret_pid, int *ret_pidfd);
 
 /* Every descriptor from 3 on but for the `count` listed ones becomes close-on-exec, and these do
  * not; or, if `close_them`, every other one is closed, and these stay what they are. `fds` is

@@ -86,10 +86,10 @@ static void hide(int fd)
 int kin_child_main(int argc, char **argv)
 {
     kin__a32_store(&called, 1);
-    if (argc != 3 || argv == NULL || strcmp(argv[1], KIN__CHILD_ARGUMENT) != 0) {
+    if (argc < 3 || argv == NULL || strcmp(argv[argc - 2], KIN__CHILD_ARGUMENT) != 0) {
         return 0;
     }
-    int file = parse_number(argv[2]);
+    int file = parse_number(argv[argc - 1]);
     void *bytes = NULL;
     size_t size = 0;
     struct kin__message message;

@@ -7,7 +7,7 @@
 #include "base/options.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct kin_context current = {sizeof current, KIN_START_FORK, 0, NULL, 0}; /* under `lock` */
+static struct kin_context current = {sizeof current, KIN_START_FORK, 0, NULL, 0, NULL}; /* under `lock` */
 
 static void before_fork(void)
 {
@@ -66,7 +66,8 @@ int kin__context_read(struct kin_context *ret_context, const struct kin_context 
             return rc;
         }
         if (kin_start_method_name(context.method) == NULL ||
-            (context.fds == NULL && context.fd_count != 0)) {
+            (context.fds == NULL && context.fd_count != 0) ||
+            (context.command != NULL && context.command[0] == NULL)) {
             return -EINVAL;
         }
         if (context.method == KIN_START_DEFAULT) {
@@ -79,7 +80,7 @@ int kin__context_read(struct kin_context *ret_context, const struct kin_context 
 
 int kin_context_set_default(const struct kin_context *context)
 {
-    struct kin_context settled = {sizeof settled, KIN_START_FORK, 0, NULL, 0};
+    struct kin_context settled = {sizeof settled, KIN_START_FORK, 0, NULL, 0, NULL};
     if (context != NULL) {
         int rc = kin__context_read(&settled, context);
         if (rc < 0) {

@@ -24,6 +24,19 @@ int kin_process_set_fork_hooks(kin_fork_hook *before, kin_fork_hook *parent, kin
     return 0;
 }
 
+KIN__FORK_PATH int32_t kin__fork_with_hooks(void)
+{
+    if (hooks.before != NULL) {
+        hooks.before();
+    }
+    int32_t pid = kin__fork();
+    kin_fork_hook *after = pid == 0 ? hooks.child : hooks.parent;
+    if (after != NULL) {
+        after();
+    }
+    return pid;
+}
+
 int kin__fork_prepare(kin_process *process)
 {
     if (process->die_with_parent) {
@@ -98,21 +111,12 @@ KIN__FORK_PATH int kin__start_fork(kin_process *process, const struct kin__start
     }
     struct kin__exit_guard guard;
     kin__exit_guard_push(&guard);
-    if (hooks.before != NULL) {
-        hooks.before();
-    }
-    int32_t pid = kin__fork();
+    int32_t pid = kin__fork_with_hooks();
     if (pid == 0) {
         kin__exit_guard_arm(&guard);
-        if (hooks.child != NULL) {
-            hooks.child();
-        }
         /* The handle is not freed: that would copy a page of the heap for a process that may be short. */
         kin__fork_in_child(process);
         kin_process_exit(start->target(arg, start->arg_size));
-    }
-    if (hooks.parent != NULL) {
-        hooks.parent();
     }
     kin__exit_guard_pop(&guard);
     free(arg);

@@ -85,7 +85,7 @@ void kin__forkserver_reap(void)
 }
 
 /* Does not wait until it serves: requests wait in its socket. */
-static int zygote_begin(void)
+static int zygote_begin(const char *const *command)
 {
     int control[2];
     int rc = kin__packet_pair(control);
@@ -104,7 +104,7 @@ static int zygote_begin(void)
     };
     int32_t pid;
     int pidfd = -1;
-    rc = kin__message_execute(&message, NULL, &pid, &pidfd);
+    rc = kin__message_execute(&message, command, NULL, &pid, &pidfd);
     kin__fd_drop(control[1]);
     if (rc < 0) {
         kin__fd_drop(control[0]);
@@ -117,12 +117,13 @@ static int zygote_begin(void)
 }
 
 /* Sends the request to the zygote, which is started if there is none. -EPIPE: it died. */
-static int ask(const struct kin__request *request, const int *fds, unsigned fd_count)
+static int ask(const struct kin__request *request, const int *fds, unsigned fd_count,
+               const char *const *command)
 {
     zygote_check(0);
     int rc = zygote.refusal;
     if (rc == 0 && zygote.control < 0) {
-        rc = zygote_begin();
+        rc = zygote_begin(command);
     }
     if (rc == 0) {
         rc = kin__packet_send(zygote.control, request, sizeof *request, fds, fd_count);
@@ -159,7 +160,8 @@ static unsigned collect(const struct kin__message *message, int report, int file
 }
 
 /* Sends the message, with the other end of a new report socket. */
-static int request(const struct kin__message *message, int *ret_report)
+static int request(const struct kin__message *message, const char *const *command,
+                   int *ret_report)
 {
     int file = kin__message_store(message);
     if (file < 0) {
@@ -172,7 +174,7 @@ static int request(const struct kin__message *message, int *ret_report)
         kin__start_lock();
         rc = kin__packet_pair(ends);
         if (rc == 0) {
-            rc = ask(&text, fds, collect(message, ends[1], file, fds, &text));
+            rc = ask(&text, fds, collect(message, ends[1], file, fds, &text), command);
             kin__fd_drop(ends[1]);
             if (rc < 0) {
                 kin__fd_drop(ends[0]);
@@ -264,7 +266,8 @@ static int learn(int rc)
 }
 
 /* -EPIPE: the zygote died, and the child has not run and never will. */
-static int serve_once(kin_process *process, struct kin__message *message)
+static int serve_once(kin_process *process, const char *const *command,
+                      struct kin__message *message)
 {
     int rc = kin__family_reserve(&process->slot, &process->generation);
     if (rc < 0) {
@@ -272,7 +275,7 @@ static int serve_once(kin_process *process, struct kin__message *message)
     }
     message->slot = process->slot;
     message->generation = process->generation;
-    rc = request(message, &process->report);
+    rc = request(message, command, &process->report);
     if (rc == 0) {
         struct kin__report report;
         int fd = -1;
@@ -294,7 +297,7 @@ static int serve_once(kin_process *process, struct kin__message *message)
 
 int kin__start_forkserver(kin_process *process, const struct kin__start *start)
 {
-    if (!kin__child_main_called()) {
+    if (start->command == NULL && !kin__child_main_called()) {
         return KIN_ENOENTRY;
     }
     unsigned char function[KIN__FUNCTION_SIZE];
@@ -305,7 +308,7 @@ int kin__start_forkserver(kin_process *process, const struct kin__start *start)
     }
     message.birth.parent_seen_at = kin__a64_load(&kin__slot_at(kin__self->slot)->seen_at);
     for (int i = 0; i < TRIES; i++) {
-        rc = serve_once(process, &message);
+        rc = serve_once(process, start->command, &message);
         if (rc != -EPIPE) {
             break;
         }

@@ -123,9 +123,10 @@ void kin__zygote_serve(int control, struct kin__message *ret_message);
 int kin__message_fill(struct kin__message *message, const kin_process *process,
                       const struct kin__start *start, void *function);
 
-/* Executes the program again with the message; see kin__exec_self. Closes nothing. */
-int kin__message_execute(const struct kin__message *message, kin__a32 *pid_word, int32_t *ret_pid,
-                         int *ret_pidfd);
+/* Executes the command (NULL: this program) with the message; see kin__execute. Closes nothing.
+ * -E2BIG for a command of too many words. */
+int kin__message_execute(const struct kin__message *message, const char *const *command,
+                         kin__a32 *pid_word, int32_t *ret_pid, int *ret_pidfd);
 
 /*
  * Waits until a report comes, for a minute at most: 1, 0 at the end of the stream or once `pidfd`

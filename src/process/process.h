@@ -65,6 +65,7 @@ struct kin__start {
     const char *entry;
     int fds[KIN_FDS_MAX]; /* sorted, no duplicates, all open, none below 3 */
     unsigned fd_count;
+    const char *const *command; /* what is executed; NULL: this program */
 };
 
 /* One per method: starts the child that `process` and `start` describe and fills in the handle. */
@@ -76,6 +77,9 @@ int kin__start_forkserver(kin_process *process, const struct kin__start *start);
 int kin__fork_prepare(kin_process *process);
 int kin__fork_in_parent(kin_process *process, int32_t pid);
 void kin__fork_in_child(kin_process *process);
+
+/* kin__fork, with the runtime's hooks around it. */
+int32_t kin__fork_with_hooks(void);
 
 /* --- context.c ---------------------------------------------------------------------------- */
 

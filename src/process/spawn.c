@@ -12,6 +12,9 @@
 /* A fresh image whose address space has the arena's place taken gets another throw of the dice. */
 #define TRIES 5
 
+/* The most words of a command. */
+#define COMMAND_MAX 128
+
 /* How long a child may take to come to kin_child_main; and, having closed its report without a word,
  * to end. */
 #define START_NS INT64_C(60000000000)
@@ -93,9 +96,19 @@ static void insert(int *fds, unsigned *count, int fd)
     ++*count;
 }
 
-int kin__message_execute(const struct kin__message *message, kin__a32 *pid_word, int32_t *ret_pid,
-                         int *ret_pidfd)
+int kin__message_execute(const struct kin__message *message, const char *const *command,
+                         kin__a32 *pid_word, int32_t *ret_pid, int *ret_pidfd)
 {
+    const char *const self[] = {program_invocation_name, NULL};
+    const char *const *words = command != NULL ? command : self;
+    char *argv[COMMAND_MAX + 3];
+    unsigned length = 0;
+    for (; words[length] != NULL; length++) {
+        if (length == COMMAND_MAX) {
+            return -E2BIG;
+        }
+        argv[length] = (char *)(uintptr_t)words[length];
+    }
     int file = kin__message_store(message);
     if (file < 0) {
         return file;
@@ -110,8 +123,11 @@ int kin__message_execute(const struct kin__message *message, kin__a32 *pid_word,
     insert(fds, &count, file);
     char number[16], argument[] = KIN__CHILD_ARGUMENT;
     snprintf(number, sizeof number, "%d", file);
-    char *argv[] = {program_invocation_name, argument, number, NULL};
-    int rc = kin__exec_self(argv, fds, count, pid_word, ret_pid, ret_pidfd);
+    argv[length++] = argument;
+    argv[length++] = number;
+    argv[length] = NULL;
+    int rc = kin__execute(command != NULL ? command[0] : "/proc/self/exe", argv, fds, count,
+                          pid_word, ret_pid, ret_pidfd);
     kin__fd_drop(file);
     return rc;
 }
@@ -191,7 +207,8 @@ static int without_report(kin_process *process)
     return exited ? KIN_ENOENTRY : 0;
 }
 
-static int spawn_once(kin_process *process, struct kin__message *message)
+static int spawn_once(kin_process *process, const char *const *command,
+                      struct kin__message *message)
 {
     int rc = kin__family_reserve(&process->slot, &process->generation);
     if (rc < 0) {
@@ -206,8 +223,8 @@ static int spawn_once(kin_process *process, struct kin__message *message)
         message->report = ends[1];
         /* The child writes its pid itself, before its exec: if this process is killed in between,
          * nobody takes the slot for that of a child that never was. */
-        rc = kin__message_execute(message, &kin__slot_at(process->slot)->pid, &process->pid,
-                                  &process->pidfd);
+        rc = kin__message_execute(message, command, &kin__slot_at(process->slot)->pid,
+                                  &process->pid, &process->pidfd);
         kin__fd_drop(ends[1]);
     }
     kin__start_unlock();
@@ -238,14 +255,14 @@ static int spawn_once(kin_process *process, struct kin__message *message)
 
 int kin__start_spawn(kin_process *process, const struct kin__start *start)
 {
-    if (!kin__child_main_called()) {
+    if (start->command == NULL && !kin__child_main_called()) {
         return KIN_ENOENTRY;
     }
     unsigned char function[KIN__FUNCTION_SIZE];
     struct kin__message message;
     int rc = kin__message_fill(&message, process, start, function);
     for (int i = 0; i < TRIES && rc == 0; i++) {
-        rc = spawn_once(process, &message);
+        rc = spawn_once(process, start->command, &message);
         if (rc != KIN_EADDRESS || i == TRIES - 1) {
             break;
         }

@@ -123,6 +123,7 @@ int kin__process_start(const struct kin_process_options *options, unsigned flags
         .arg = settled.options.arg,
         .arg_size = settled.options.arg_size,
         .entry = settled.options.entry,
+        .command = settled.context.command,
     };
     if ((rc = kin__entry_settle(&start.target, &start.entry)) < 0 ||
         (rc = collect_fds(&start, &settled)) < 0 || (rc = kin__enter()) < 0) {

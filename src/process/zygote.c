@@ -160,7 +160,7 @@ static bool fork_kid(int *fds, unsigned fd_count, const struct kin__request *req
                      struct kin__message *ret_message)
 {
     int rc = server.refusing ? -EDEADLK : make_room();
-    int32_t pid = rc < 0 ? rc : kin__fork();
+    int32_t pid = rc < 0 ? rc : kin__fork_with_hooks();
     if (pid == 0) {
         int report = fds[0];
         rc = become(fds, fd_count, request, ret_message);

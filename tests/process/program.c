@@ -64,6 +64,9 @@ int main(int argc, char **argv)
         if (getenv("TEST_SOMETIMES") == NULL) {
             kin_child_main(argc, argv);
         }
+    } else if (strcmp(kind, "host") == 0) {
+        kin_child_main(argc, argv);
+        return 3;
     } else if (strcmp(kind, "sometimes") == 0) {
         setenv("TEST_SOMETIMES", "1", 1);
         kin_child_main(argc, argv);

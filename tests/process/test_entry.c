@@ -78,6 +78,45 @@ START_TEST(in_a_loaded_module)
 }
 END_TEST
 
+/* Another program is executed, which loads the target's module. */
+START_TEST(another_program)
+{
+    const enum kin_start_method method = _i == 0 ? KIN_START_SPAWN : KIN_START_FORKSERVER;
+    void *module = dlopen(TEST_MODULE, RTLD_NOW);
+    ck_assert_msg(module != NULL, "%s", dlerror());
+    kin_target_fn *target;
+    void *found = dlsym(module, "module_target");
+    memcpy(&target, &found, sizeof target);
+    const int number = 20;
+    const char *host[] = {TEST_PROGRAM, "host", NULL};
+    const char *none[] = {"/no such program", NULL};
+    const char *deaf[] = {"/bin/true", NULL};
+    const char *empty[] = {NULL};
+    struct kin_context context = KIN_CONTEXT_INIT;
+    struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
+    options.target = target;
+    options.arg = &number;
+    options.arg_size = sizeof number;
+    options.method = method;
+    options.context = &context;
+    kin_process *p = NULL;
+    context.command = empty;
+    gives(-EINVAL, kin_process_start(&options, &p));
+    context.command = none;
+    gives(-ENOENT, kin_process_start(&options, &p));
+    for (int i = 0; i < 2; i++) {
+        context.command = host;
+        ok(kin_process_start(&options, &p));
+        ck_assert_int_eq(finish(p), 21);
+    }
+    if (method == KIN_START_SPAWN) {
+        context.command = deaf;
+        gives(KIN_ENOENTRY, kin_process_start(&options, &p));
+    }
+    dlclose(module);
+}
+END_TEST
+
 /* Runs the program and returns what it wrote; the call takes less than three seconds. */
 static const char *run(const char *kind, const char *environment)
 {
@@ -129,6 +168,7 @@ static Suite *suite(void)
     tcase_add_checked_fixture(tc, reset_signals, NULL);
     tcase_add_loop_test(tc, in_the_program, 0, METHODS);
     tcase_add_loop_test(tc, in_a_loaded_module, 0, METHODS);
+    tcase_add_loop_test(tc, another_program, 0, 2);
     tcase_add_test(tc, program_with_the_call);
     tcase_add_test(tc, program_without_the_call);
     tcase_add_test(tc, program_with_the_call_sometimes);
