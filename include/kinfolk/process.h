@@ -161,6 +161,22 @@ KIN_API int kin_process_parent_sentinel(void);
  */
 KIN_API int kin_child_main(int argc, char **argv);
 
+/* The last but one argument of a child's, and of the fork server's, command line. */
+#define KIN_CHILD_ARGUMENT "--kinfolk-child"
+
+/*
+ * Starts this process's fork server, if none runs, before a child needs it: with the context's
+ * command (NULL: the default context). Does not wait until it serves. 0; KIN_ENOENTRY, -EMFILE and
+ * why else nothing could be executed.
+ */
+KIN_API int kin_forkserver_start(const struct kin_context *context);
+
+/* The pid of this process's fork server, or -ESRCH if none runs. */
+KIN_API int kin_forkserver_pid(void);
+
+/* Ends it; its children live on, but their exit status is lost. A later start begins another. 0. */
+KIN_API int kin_forkserver_stop(void);
+
 typedef void kin_function(void);
 
 /* Storage of KIN_ENTRY; its fields are the library's. */

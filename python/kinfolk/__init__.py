@@ -1,36 +1,31 @@
 """Kinfolk: multiprocessing whose weight is in C.
 
 ``import kinfolk as multiprocessing``, or run an unmodified script with
-``python3 -m kinfolk script.py``. This version has ``Process``, ``Pool`` (map, starmap, apply,
-close, join, terminate), ``cpu_count``, ``current_process``, ``parent_process`` and
-``active_children``, all under the start method ``fork``.
+``python3 -m kinfolk script.py``, or call ``kinfolk.install()`` first thing in a program.
 """
 
-from kinfolk._core import (
-    ProcessError,
-    TimeoutError,
-    WorkerInitError,
-    WorkerLostError,
-    __version__,
-    cpu_count,
-)
-from kinfolk.pool import Pool
-from kinfolk.process import Process, active_children, current_process, parent_process
+import sys
 
-__all__ = [
-    "Pool",
-    "Process",
-    "ProcessError",
-    "TimeoutError",
-    "WorkerInitError",
-    "WorkerLostError",
-    "active_children",
-    "cpu_count",
-    "current_process",
-    "freeze_support",
-    "parent_process",
-]
+from kinfolk import context
+from kinfolk._core import WorkerInitError, WorkerLostError, __version__
+
+# Everything that the default context has, under its name: bound methods and classes.
+__all__ = [name for name in dir(context._default_context) if not name.startswith("_")]
+globals().update((name, getattr(context._default_context, name)) for name in __all__)
+
+# As in the standard package: log levels, and what lets __mp_main__ be pickled in the parent.
+SUBDEBUG = 5
+SUBWARNING = 25
+
+if "__main__" in sys.modules:
+    sys.modules["__mp_main__"] = sys.modules["__main__"]
 
 
-def freeze_support():
-    """Do nothing: forked children need no help from ``__main__``."""
+def install():
+    """Make ``multiprocessing`` and all its submodules mean Kinfolk, here and in all children.
+
+    Raises ``ImportError`` if the standard package is loaded already.
+    """
+    from kinfolk import _alias
+
+    _alias.install()

@@ -38,8 +38,23 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.__spec__, module.__loader__ = self._own
 
 
+_finder = _Finder()
+
+
+def is_installed():
+    """Whether ``multiprocessing`` means Kinfolk in this process."""
+    return _finder in sys.meta_path
+
+
 def install():
     """From now on ``import multiprocessing`` means Kinfolk in this process and its children."""
-    if _NAME in sys.modules:
-        raise ImportError("the standard multiprocessing package is already loaded")
-    sys.meta_path.insert(0, _Finder())
+    if is_installed():
+        return
+    loaded = sys.modules.get(_NAME)
+    if loaded is not None and loaded is not sys.modules["kinfolk"]:
+        raise ImportError(
+            "the standard multiprocessing package is already loaded: call kinfolk.install() before "
+            "anything imports it"
+        )
+    sys.meta_path.insert(0, _finder)
+    importlib.import_module(_NAME)

@@ -8,7 +8,7 @@ import signal
 import traceback
 import weakref
 
-from kinfolk import _core, process
+from kinfolk import _core, process, util
 
 __all__ = ["MaybeEncodingError", "Pool", "RemoteTraceback"]
 
@@ -48,7 +48,9 @@ class Pool:
     ``maxtasksperchild`` replaces a worker after that many items.
     """
 
-    def __init__(self, processes=None, initializer=None, initargs=(), maxtasksperchild=None):
+    def __init__(
+        self, processes=None, initializer=None, initargs=(), maxtasksperchild=None, context=None
+    ):
         if processes is None:
             processes = _core.cpu_count()
         if processes < 1:
@@ -61,7 +63,7 @@ class Pool:
             raise TypeError("initializer must be a callable")
         if process.current_process().daemon:
             raise ValueError("daemonic processes are not allowed to have children")
-        process._flush_streams()
+        util._flush_std_streams()
         self._pid = os.getpid()
         start = (initializer, tuple(initargs), process.current_process().name, self._pid)
         self._core = _core.Pool(processes, start, maxtasksperchild or 0, "ForkPoolWorker")
@@ -117,17 +119,18 @@ atexit.register(_terminate_all)
 # --- called by _core -----------------------------------------------------------------------
 
 
-class _Worker(process.Process):
+class _Worker(process.BaseProcess):
     """The current process inside a worker."""
 
-    def __init__(self, name, parent_pid):
+    def __init__(self, name, parent_name, parent_pid):
         self._identity = (int(name.rpartition("-")[2]),)
-        self._counter = itertools.count(1)
+        self._config = process.current_process()._config.copy()
         self._parent_pid = parent_pid
-        self._handle = None
+        self._parent_name = parent_name
+        self._popen = None
         self._closed = False
         self._name = name
-        self._daemon = True
+        self._config["daemon"] = True
 
 
 def _begin_worker(name, start):
@@ -135,7 +138,12 @@ def _begin_worker(name, start):
     initializer, initargs, parent_name, parent_pid = start
     # Ctrl-C is the parent's to handle: it terminates the pool, or does not.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    process._become(_Worker(name, parent_pid), parent_name, parent_pid)
+    process._process_counter = itertools.count(1)
+    process._children = set()
+    process._become(_Worker(name, parent_name, parent_pid))
+    util._finalizer_registry.clear()
+    util._run_after_forkers()
+    process.current_process().__dict__.pop("_forgotten", None)
     _pools.clear()
     if initializer is not None:
         initializer(*initargs)
@@ -143,8 +151,8 @@ def _begin_worker(name, start):
 
 def _end_worker():
     """Last thing in a worker that ends in an orderly way."""
-    process._end_children()
-    process._flush_streams()
+    util._exit_function()
+    util._flush_std_streams()
 
 
 def _exit_worker(error):

@@ -86,7 +86,7 @@ static void hide(int fd)
 int kin_child_main(int argc, char **argv)
 {
     kin__a32_store(&called, 1);
-    if (argc < 3 || argv == NULL || strcmp(argv[argc - 2], KIN__CHILD_ARGUMENT) != 0) {
+    if (argc < 3 || argv == NULL || strcmp(argv[argc - 2], KIN_CHILD_ARGUMENT) != 0) {
         return 0;
     }
     int file = parse_number(argv[argc - 1]);

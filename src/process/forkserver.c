@@ -17,6 +17,7 @@
 static struct {
     int control; /* requests go here; -1: there is no zygote */
     int pidfd;
+    int32_t pid;
     bool proven; /* it has made a child */
     int refusal; /* why no zygote can be had: -EDEADLK, KIN_ENOENTRY; 0: one can */
 } zygote = {.control = -1, .pidfd = -1};
@@ -112,19 +113,25 @@ static int zygote_begin(const char *const *command)
     }
     zygote.control = control[0];
     zygote.pidfd = pidfd;
+    zygote.pid = pid;
     zygote.proven = false;
     return 0;
+}
+
+/* 0 with a zygote, which may die at any moment. */
+static int zygote_ensure(const char *const *command)
+{
+    zygote_check(0);
+    return zygote.refusal != 0   ? zygote.refusal
+           : zygote.control >= 0 ? 0
+                                 : zygote_begin(command);
 }
 
 /* Sends the request to the zygote, which is started if there is none. -EPIPE: it died. */
 static int ask(const struct kin__request *request, const int *fds, unsigned fd_count,
                const char *const *command)
 {
-    zygote_check(0);
-    int rc = zygote.refusal;
-    if (rc == 0 && zygote.control < 0) {
-        rc = zygote_begin(command);
-    }
+    int rc = zygote_ensure(command);
     if (rc == 0) {
         rc = kin__packet_send(zygote.control, request, sizeof *request, fds, fd_count);
     }
@@ -318,6 +325,39 @@ int kin__start_forkserver(kin_process *process, const struct kin__start *start)
         rc = kin__start_spawn(process, start);
     }
     return rc;
+}
+
+int kin_forkserver_start(const struct kin_context *context)
+{
+    struct kin_context settled;
+    int rc = kin__context_read(&settled, context);
+    if (rc < 0 || (rc = kin__enter()) < 0) {
+        return rc;
+    }
+    if (settled.command == NULL && !kin__child_main_called()) {
+        return KIN_ENOENTRY;
+    }
+    kin__start_lock();
+    rc = zygote_ensure(settled.command);
+    kin__start_unlock();
+    return rc;
+}
+
+int kin_forkserver_pid(void)
+{
+    kin__start_lock();
+    zygote_check(0);
+    int pid = zygote.control >= 0 ? zygote.pid : -ESRCH;
+    kin__start_unlock();
+    return pid;
+}
+
+int kin_forkserver_stop(void)
+{
+    kin__start_lock();
+    zygote_end();
+    kin__start_unlock();
+    return 0;
 }
 
 int kin__report_status(int socket, int *ret_status)

@@ -80,7 +80,6 @@ struct kin__report {
 };
 
 /* The child's argument vector: argv[0], this, and the number of the message's descriptor. */
-#define KIN__CHILD_ARGUMENT "--kinfolk-child"
 
 /* Whether main began with kin_child_main in this process's image. */
 bool kin__child_main_called(void);

@@ -121,7 +121,7 @@ int kin__message_execute(const struct kin__message *message, const char *const *
     insert(fds, &count, message->lifeline);
     insert(fds, &count, message->control);
     insert(fds, &count, file);
-    char number[16], argument[] = KIN__CHILD_ARGUMENT;
+    char number[16], argument[] = KIN_CHILD_ARGUMENT;
     snprintf(number, sizeof number, "%d", file);
     argv[length++] = argument;
     argv[length++] = number;

@@ -48,7 +48,7 @@ def test_life_of_a_process(script):
                 assert "still running" in str(error)
             try:
                 p.start()
-            except ValueError as error:
+            except AssertionError as error:
                 assert "twice" in str(error)
             p.terminate()
             assert select.select([p.sentinel], [], [], 30)[0] != []

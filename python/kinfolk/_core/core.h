@@ -44,6 +44,18 @@ void kin__py_block_end(struct kin__py_block *block);
 /* Around forks that the library makes by itself: Python's fork protocol. */
 int kin__py_install_fork_hooks(void);
 
+/* The words of a command, ended by NULL, in memory of PyMem; they live as long as `command` does.
+ * NULL with an exception. */
+const char **kin__py_command(PyObject *command);
+
+/* process.c: functions of the module. */
+PyObject *kin__py_child_main(PyObject *module, PyObject *words);
+PyObject *kin__py_forkserver_ensure(PyObject *module, PyObject *command);
+PyObject *kin__py_forkserver_pid(PyObject *module, PyObject *unused);
+PyObject *kin__py_forkserver_stop(PyObject *module, PyObject *unused);
+PyObject *kin__py_parent_sentinel(PyObject *module, PyObject *unused);
+PyObject *kin__py_wait_for_parent(PyObject *module, PyObject *timeout);
+
 extern PyType_Spec kin__py_process_spec;
 extern PyType_Spec kin__py_pool_spec;
 

@@ -26,6 +26,18 @@ static PyMethodDef functions[] = {
      "cpu_count() -> int\n\nCPUs this process may use: affinity, cgroup quota and cpuset."},
     {"leave", leave, METH_NOARGS,
      "leave()\n\nMarks the coming end of this process as an orderly one."},
+    {"child_main", kin__py_child_main, METH_O,
+     "child_main(argv)\n\nBecomes the child that the last two words say; does not return."},
+    {"forkserver_ensure", kin__py_forkserver_ensure, METH_O,
+     "forkserver_ensure(command)\n\nStarts this process's fork server unless one runs."},
+    {"forkserver_pid", kin__py_forkserver_pid, METH_NOARGS,
+     "forkserver_pid() -> int or None\n\nThe process id of this process's fork server."},
+    {"forkserver_stop", kin__py_forkserver_stop, METH_NOARGS,
+     "forkserver_stop()\n\nEnds this process's fork server, if one runs."},
+    {"parent_sentinel", kin__py_parent_sentinel, METH_NOARGS,
+     "parent_sentinel() -> int\n\nA pidfd of the process that started this one."},
+    {"wait_for_parent", kin__py_wait_for_parent, METH_O,
+     "wait_for_parent(timeout) -> bool\n\nWhether the parent has ended, waiting so many seconds."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -87,6 +99,9 @@ static int exec_module(PyObject *module)
     }
     if ((state->process_type = new_type(module, &kin__py_process_spec)) == NULL ||
         (state->pool_type = new_type(module, &kin__py_pool_spec)) == NULL) {
+        return -1;
+    }
+    if (PyModule_AddStringConstant(module, "CHILD_ARGUMENT", KIN_CHILD_ARGUMENT) < 0) {
         return -1;
     }
     return PyModule_AddStringConstant(module, "__version__", kin_version());

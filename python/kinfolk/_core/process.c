@@ -1,4 +1,4 @@
-/* kinfolk._core.Process: a handle on a forked child. Layer: python. */
+/* kinfolk._core.Process: a handle on a child, and how children are started. Layer: python. */
 #include "core.h"
 
 #include <errno.h>
@@ -65,6 +65,204 @@ static PyObject *fork_process(PyObject *cls, PyObject *args)
     self->handle = handle;
     return (PyObject *)self;
 }
+
+/* --- children in fresh interpreters --------------------------------------------------------- */
+
+/* The words of a command, ended by NULL; they live as long as `command` does. NULL with an exception. */
+const char **kin__py_command(PyObject *command)
+{
+    PyObject *words = PySequence_Fast(command, "a command is a sequence of bytes");
+    if (words == NULL) {
+        return NULL;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(words);
+    const char **argv = PyMem_New(const char *, count + 1);
+    for (Py_ssize_t i = 0; argv != NULL && i < count; i++) {
+        argv[i] = PyBytes_AsString(PySequence_Fast_GET_ITEM(words, i));
+        if (argv[i] == NULL) {
+            PyMem_Free(argv);
+            argv = NULL;
+        }
+    }
+    if (argv != NULL) {
+        argv[count] = NULL;
+    } else if (PyErr_Occurred() == NULL) {
+        PyErr_NoMemory();
+    }
+    Py_DECREF(words);
+    return argv;
+}
+
+/* The target of such a child. kin_child_main was called with the GIL held; this process ends when it
+ * returns. */
+static int run_child(void *arg, size_t size)
+{
+    int code = 1;
+    PyObject *data = PyMemoryView_FromMemory(arg, (Py_ssize_t)size, PyBUF_READ);
+    PyObject *module = data == NULL ? NULL : PyImport_ImportModule("kinfolk.spawn");
+    PyObject *result = module == NULL ? NULL : PyObject_CallMethod(module, "_run_child", "(O)", data);
+    if (result != NULL) {
+        code = (int)(PyLong_AsLong(result) & 0xff);
+    }
+    if (PyErr_Occurred() != NULL) {
+        PyErr_Print();
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(module);
+    Py_XDECREF(data);
+    return Py_FinalizeEx() < 0 ? 120 : code;
+}
+
+static int fill_fds(PyObject *fds, int *ret_fds, size_t *ret_count)
+{
+    PyObject *list = PySequence_Fast(fds, "fds is a sequence of int");
+    if (list == NULL) {
+        return -1;
+    }
+    Py_ssize_t count = PySequence_Fast_GET_SIZE(list);
+    if (count > KIN_FDS_MAX) {
+        PyErr_Format(PyExc_ValueError, "a child can be given at most %d descriptors, not %zd",
+                     KIN_FDS_MAX, count);
+        Py_DECREF(list);
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        ret_fds[i] = (int)PyLong_AsLong(PySequence_Fast_GET_ITEM(list, i));
+    }
+    *ret_count = (size_t)count;
+    Py_DECREF(list);
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+/* start(cls, method, command, data, fds, name, daemon) -> handle */
+static PyObject *start_process(PyObject *cls, PyObject *args)
+{
+    const char *method, *name;
+    PyObject *command, *fds;
+    Py_buffer data;
+    int daemon;
+    if (!PyArg_ParseTuple(args, "sOy*Osp", &method, &command, &data, &fds, &name, &daemon)) {
+        return NULL;
+    }
+    struct core_state *state = PyType_GetModuleState((PyTypeObject *)cls);
+    int list[KIN_FDS_MAX];
+    struct kin_context context = KIN_CONTEXT_INIT;
+    struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
+    struct process *self = NULL;
+    const char **argv = kin__py_command(command);
+    if (argv != NULL && fill_fds(fds, list, &options.fd_count) == 0 &&
+        (self = PyObject_New(struct process, (PyTypeObject *)cls)) != NULL) {
+        self->handle = NULL;
+        context.command = argv;
+        options.target = run_child;
+        options.arg = data.buf;
+        options.arg_size = (size_t)data.len;
+        options.name = name;
+        options.daemon = daemon;
+        options.context = &context;
+        options.fds = list;
+        int found = kin_start_method_parse(method);
+        options.method = (enum kin_start_method)found;
+        struct kin__py_block block;
+        kin__py_block_begin(&block);
+        int rc = found < 0 ? found : kin_process_start(&options, &self->handle);
+        kin__py_block_end(&block);
+        if (rc < 0) {
+            kin__py_error(state, rc, "start");
+            Py_CLEAR(self);
+        }
+    }
+    PyMem_Free(argv);
+    PyBuffer_Release(&data);
+    return (PyObject *)self;
+}
+
+PyObject *kin__py_child_main(PyObject *module, PyObject *words)
+{
+    (void)module;
+    const char **argv = kin__py_command(words);
+    if (argv == NULL) {
+        return NULL;
+    }
+    int argc = 0;
+    while (argv[argc] != NULL) {
+        argc++;
+    }
+    const char *line[] = {"", argc > 1 ? argv[argc - 2] : "", argc > 1 ? argv[argc - 1] : "", NULL};
+    kin_child_main(3, (char **)line);
+    PyMem_Free(argv);
+    PyErr_SetString(PyExc_ValueError, "this process was not started as a child");
+    return NULL;
+}
+
+PyObject *kin__py_forkserver_ensure(PyObject *module, PyObject *command)
+{
+    const char **argv = kin__py_command(command);
+    if (argv == NULL) {
+        return NULL;
+    }
+    struct kin_context context = KIN_CONTEXT_INIT;
+    context.method = KIN_START_FORKSERVER;
+    context.command = argv;
+    int rc = kin_forkserver_start(&context);
+    PyMem_Free(argv);
+    if (rc < 0) {
+        return kin__py_error(kin__py_state(module), rc, "forkserver");
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *kin__py_forkserver_pid(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    int pid = kin_forkserver_pid();
+    if (pid < 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromLong(pid);
+}
+
+PyObject *kin__py_forkserver_stop(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    kin_forkserver_stop();
+    Py_RETURN_NONE;
+}
+
+/* --- the parent ------------------------------------------------------------------------------ */
+
+PyObject *kin__py_parent_sentinel(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    int fd = kin_process_parent_sentinel();
+    return fd < 0 ? kin__py_error(kin__py_state(module), fd, "parent_sentinel")
+                  : PyLong_FromLong(fd);
+}
+
+PyObject *kin__py_wait_for_parent(PyObject *module, PyObject *timeout)
+{
+    int64_t timeout_ns = kin__py_timeout(timeout);
+    if (timeout_ns == -2) {
+        return NULL;
+    }
+    int fd = kin_process_parent_sentinel();
+    if (fd == -ESRCH) {
+        Py_RETURN_TRUE; /* it had ended before anybody asked */
+    }
+    struct kin_wait_item item = kin_wait_on_fd(fd, KIN_WAIT_READ);
+    struct kin__py_block block;
+    kin__py_block_begin(&block);
+    int rc = fd < 0 ? fd : kin_wait(&item, 1, timeout_ns);
+    kin__py_block_end(&block);
+    if (rc < 0 && rc != -ETIMEDOUT) {
+        return kin__py_error(kin__py_state(module), rc, "parent_process");
+    }
+    return PyBool_FromLong(rc >= 0);
+}
+
+/* --- a handle -------------------------------------------------------------------------------- */
 
 static PyObject *join(PyObject *self, PyObject *timeout)
 {
@@ -154,6 +352,9 @@ static void dealloc(PyObject *self)
 static PyMethodDef methods[] = {
     {"fork", fork_process, METH_VARARGS | METH_CLASS,
      "fork(name, daemon) -> handle, or None in the child"},
+    {"start", start_process, METH_VARARGS | METH_CLASS,
+     "start(method, command, data, fds, name, daemon) -> handle on a child that executes the\n"
+     "command and runs kinfolk.spawn._run_child(data)"},
     {"join", join, METH_O, "join(timeout) -> bool: has it ended; timeout in seconds or None"},
     {"exitcode", exitcode, METH_NOARGS,
      "exitcode() -> int, minus the signal's number if killed, or None while it runs"},

@@ -1,0 +1,74 @@
+"""The handle of a child that was forked; what all handles have in common."""
+
+import os
+import signal
+
+from kinfolk import _core, util
+
+__all__ = ["Popen"]
+
+
+class Popen:
+    """A started child. ``wait`` and ``poll`` give its exit code, or None while it runs."""
+
+    method = "fork"
+
+    def __init__(self, process_obj):
+        util._flush_std_streams()
+        self.returncode = None
+        self.finalizer = None
+        self._launch(process_obj)
+
+    def _launch(self, process_obj):
+        handle = _core.Process.fork(process_obj.name, bool(process_obj.daemon))
+        if handle is None:
+            code = 1
+            try:
+                code = process_obj._bootstrap()
+            finally:
+                _core.leave()
+                os._exit(code & 0xFF)
+        self._adopt(handle)
+
+    def _adopt(self, handle):
+        self._handle = handle
+        self.pid = handle.pid
+        self.sentinel = handle.sentinel
+        self.finalizer = util.Finalize(self, handle.close)
+
+    def duplicate_for_child(self, fd):
+        """The number that the descriptor will have in the child."""
+        return fd
+
+    def poll(self, flag=os.WNOHANG):
+        """The exit code, or None while the child runs."""
+        if self.returncode is None:
+            self.returncode = self._handle.exitcode()
+        return self.returncode
+
+    def wait(self, timeout=None):
+        """The exit code once the child has ended, or None when ``timeout`` seconds are over."""
+        if self.returncode is None and self._handle.join(timeout):
+            self.returncode = self._handle.exitcode()
+        return self.returncode
+
+    def _send_signal(self, number):
+        if self.returncode is None:
+            self._handle.signal(number)
+
+    def interrupt(self):
+        """Send SIGINT."""
+        self._send_signal(signal.SIGINT)
+
+    def terminate(self):
+        """Send SIGTERM."""
+        self._send_signal(signal.SIGTERM)
+
+    def kill(self):
+        """Send SIGKILL."""
+        self._send_signal(signal.SIGKILL)
+
+    def close(self):
+        """Give the handle back."""
+        if self.finalizer is not None:
+            self.finalizer()

@@ -1,0 +1,14 @@
+"""The handle of a child that a fork server forked."""
+
+from kinfolk import forkserver, popen_spawn_posix
+
+__all__ = ["Popen"]
+
+
+class Popen(popen_spawn_posix.Popen):
+    """A child of the start method forkserver."""
+
+    method = "forkserver"
+
+    def _command(self):
+        return forkserver._forkserver._command()

@@ -1,0 +1,60 @@
+"""The handle of a child in a fresh interpreter."""
+
+import os
+
+from kinfolk import _core, popen_fork, spawn
+from kinfolk.context import set_spawning_popen
+
+__all__ = ["Popen"]
+
+
+class _DupFd:
+    """A descriptor that the child inherits under its number."""
+
+    def __init__(self, fd):
+        self.fd = fd
+
+    def detach(self):
+        """The descriptor, in the child."""
+        return self.fd
+
+
+class Popen(popen_fork.Popen):
+    """A child of the start method spawn."""
+
+    method = "spawn"
+    DupFd = _DupFd
+
+    def __init__(self, process_obj):
+        self._fds = []
+        # References do not keep shared objects alive: this handle does, until the child has them.
+        self._shared = []
+        super().__init__(process_obj)
+
+    def duplicate_for_child(self, fd):
+        """The child inherits it; the number that it will have there."""
+        self._fds.append(fd)
+        return fd
+
+    def keep_for_child(self, obj):
+        """Keep ``obj`` alive here: the child is sent a reference to what it stands for."""
+        self._shared.append(obj)
+
+    def _command(self):
+        return spawn.get_command_line()
+
+    def _launch(self, process_obj):
+        set_spawning_popen(self)
+        try:
+            data = spawn._pack(process_obj)
+        finally:
+            set_spawning_popen(None)
+        handle = _core.Process.start(
+            self.method,
+            [os.fsencode(word) for word in self._command()],
+            data,
+            self._fds,
+            process_obj.name,
+            bool(process_obj.daemon),
+        )
+        self._adopt(handle)

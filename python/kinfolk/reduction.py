@@ -1,0 +1,173 @@
+"""Pickling for other processes: the pickler, its registry, and descriptors as objects."""
+
+import array
+import copyreg
+import functools
+import io
+import pickle
+import socket
+from abc import ABCMeta
+
+from kinfolk import context
+
+__all__ = ["ForkingPickler", "dump", "register", "recv_handle", "send_handle"]
+
+HAVE_SEND_HANDLE = True
+
+# Whether an acknowledgement follows descriptors: Linux needs none.
+ACKNOWLEDGE = False
+
+
+class ForkingPickler(pickle.Pickler):
+    """The pickler of all that travels between processes; ``register`` teaches it types."""
+
+    _extra_reducers = {}
+    _copyreg_dispatch = copyreg.dispatch_table
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.dispatch_table = {**self._copyreg_dispatch, **self._extra_reducers}
+
+    @classmethod
+    def register(cls, type, reduce):
+        """Pickle objects of exactly ``type`` by ``reduce(obj)``, as ``copyreg`` has it."""
+        cls._extra_reducers[type] = reduce
+
+    @classmethod
+    def dumps(cls, obj, protocol=None):
+        """The pickle of ``obj``, as a buffer."""
+        file = io.BytesIO()
+        cls(file, protocol).dump(obj)
+        return file.getbuffer()
+
+    loads = pickle.loads
+
+
+register = ForkingPickler.register
+
+
+def dump(obj, file, protocol=None):
+    """Pickle ``obj`` into ``file``."""
+    ForkingPickler(file, protocol).dump(obj)
+
+
+# --- descriptors -----------------------------------------------------------------------------
+
+
+def sendfds(sock, fds):
+    """Send descriptors over an AF_UNIX socket, with a byte that counts them."""
+    packed = array.array("i", fds)
+    sock.sendmsg(
+        [bytes([len(packed) % 256])], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed.tobytes())]
+    )
+    if ACKNOWLEDGE and sock.recv(1) != b"A":
+        raise RuntimeError("did not receive acknowledgement of fd")
+
+
+def recvfds(sock, size):
+    """Receive ``size`` descriptors from an AF_UNIX socket, as a list."""
+    packed = array.array("i")
+    room = packed.itemsize * size
+    data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(room))
+    if not data and not ancillary:
+        raise EOFError
+    if ACKNOWLEDGE:
+        sock.send(b"A")
+    if len(ancillary) != 1:
+        raise RuntimeError(f"received {len(ancillary)} items of ancdata")
+    level, kind, payload = ancillary[0]
+    if level != socket.SOL_SOCKET or kind != socket.SCM_RIGHTS or len(payload) % packed.itemsize:
+        raise RuntimeError("Invalid data received")
+    packed.frombytes(payload)
+    if len(packed) % 256 != data[0]:
+        raise AssertionError(f"Len is {len(packed)} but msg[0] is {data[0]}")
+    return list(packed)
+
+
+def send_handle(conn, handle, destination_pid):
+    """Send a descriptor over a connection. ``destination_pid`` is not needed on Linux."""
+    with socket.fromfd(conn.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sendfds(sock, [handle])
+
+
+def recv_handle(conn):
+    """Receive a descriptor from a connection."""
+    with socket.fromfd(conn.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        return recvfds(sock, 1)[0]
+
+
+def DupFd(fd):
+    """An object that is pickled for another process; its ``detach`` gives the descriptor there."""
+    popen = context.get_spawning_popen()
+    if popen is not None:
+        return popen.DupFd(popen.duplicate_for_child(fd))
+    from kinfolk import resource_sharer
+
+    return resource_sharer.DupFd(fd)
+
+
+# --- what plain pickle does not know ---------------------------------------------------------
+
+
+def _reduce_method(method):
+    if method.__self__ is None:
+        return getattr, (method.__class__, method.__func__.__name__)
+    return getattr, (method.__self__, method.__func__.__name__)
+
+
+class _Sample:
+    def method(self):
+        pass
+
+
+register(type(_Sample().method), _reduce_method)
+
+
+def _reduce_method_descriptor(descriptor):
+    return getattr, (descriptor.__objclass__, descriptor.__name__)
+
+
+register(type(list.append), _reduce_method_descriptor)
+register(type(int.__add__), _reduce_method_descriptor)
+
+
+def _reduce_partial(partial):
+    return _rebuild_partial, (partial.func, partial.args, partial.keywords or {})
+
+
+def _rebuild_partial(func, args, keywords):
+    return functools.partial(func, *args, **keywords)
+
+
+register(functools.partial, _reduce_partial)
+
+
+def _reduce_socket(sock):
+    return _rebuild_socket, (DupFd(sock.fileno()), sock.family, sock.type, sock.proto)
+
+
+def _rebuild_socket(dup, family, type, proto):
+    return socket.socket(family, type, proto, fileno=dup.detach())
+
+
+register(socket.socket, _reduce_socket)
+
+
+class AbstractReducer(metaclass=ABCMeta):
+    """A base for what may be set as a context's ``reducer``."""
+
+    ForkingPickler = ForkingPickler
+    register = register
+    dump = dump
+    send_handle = send_handle
+    recv_handle = recv_handle
+    DupFd = DupFd
+
+    def __init__(self, *args):
+        for descriptor in (type(list.append), type(int.__add__)):
+            register(descriptor, _reduce_method_descriptor)
+        register(type(_Sample().method), _reduce_method)
+        register(functools.partial, _reduce_partial)
+        register(socket.socket, _reduce_socket)
+
+
