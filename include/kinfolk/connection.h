@@ -49,6 +49,10 @@ KIN_API int kin_connection_close(kin_connection *connection);
 /* Closes and frees; no other thread may use it any more. NULL is allowed; returns NULL. */
 KIN_API kin_connection *kin_connection_destroy(kin_connection *connection);
 
+/* As destroy, but the descriptor stays open and is the caller's: returned (>= 0), or an error and
+ * nothing is done. */
+KIN_API int kin_connection_release(kin_connection *connection);
+
 /* The descriptor, for select, poll, epoll and inheritance (not for reading and writing);
  * KIN_ESTATE when closed. It is readable when a message can be received, with one exception: a
  * message that kin_connection_next_size has announced may be ready without it. */

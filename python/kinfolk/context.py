@@ -4,25 +4,17 @@ import os
 import sys
 import threading
 
-from kinfolk import _core, process, reduction
+from kinfolk import process, reduction
+from kinfolk._core import (  # noqa: F401
+    AuthenticationError,
+    BufferTooShort,
+    ProcessError,
+    TimeoutError,
+    WorkerInitError,
+    WorkerLostError,
+)
 
 __all__ = []
-
-
-class ProcessError(Exception):
-    """The base of the errors that are particular to processes."""
-
-
-class BufferTooShort(ProcessError):
-    """The buffer was too small for the message, which is ``args[0]``."""
-
-
-class TimeoutError(ProcessError):
-    """The time was up."""
-
-
-class AuthenticationError(ProcessError):
-    """The two ends do not have the same key."""
 
 
 class BaseContext:

@@ -8,7 +8,6 @@ import pickle
 import socket
 from abc import ABCMeta
 
-from kinfolk import context
 
 __all__ = ["ForkingPickler", "dump", "register", "recv_handle", "send_handle"]
 
@@ -98,7 +97,10 @@ def recv_handle(conn):
 
 def DupFd(fd):
     """An object that is pickled for another process; its ``detach`` gives the descriptor there."""
-    popen = context.get_spawning_popen()
+    # Not at the top: a context's `reducer` is this very module.
+    from kinfolk.context import get_spawning_popen
+
+    popen = get_spawning_popen()
     if popen is not None:
         return popen.DupFd(popen.duplicate_for_child(fd))
     from kinfolk import resource_sharer

@@ -56,7 +56,9 @@ static void leave(struct kin_connection *connection, uint64_t closed)
         return;
     }
     kin__stream_abandon(connection);
-    kin__fd_close(connection->fd);
+    if (!connection->released) {
+        kin__fd_close(connection->fd);
+    }
     kin__object_drop(&connection->channel->head);
 }
 
@@ -251,11 +253,23 @@ kin_connection *kin_connection_destroy(kin_connection *connection)
     if (connection != NULL) {
         if (kin_connection_close(connection) < 0) {
             /* A forked child that could not join the family has nothing but the descriptor. */
-            kin__fd_close(connection->fd);
+            if (!connection->released) {
+                kin__fd_close(connection->fd);
+            }
         }
         free(connection);
     }
     return NULL;
+}
+
+int kin_connection_release(kin_connection *connection)
+{
+    int fd = kin_connection_fd(connection);
+    if (fd >= 0) {
+        connection->released = true;
+        kin_connection_destroy(connection);
+    }
+    return fd;
 }
 
 int kin_connection_fd(const kin_connection *connection)

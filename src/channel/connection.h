@@ -50,6 +50,7 @@ struct kin_connection {
     enum kin__fd_kind kind;
     bool readable;
     bool writable;
+    bool released; /* the descriptor is not ours to close any more */
     bool paired; /* the other end has the same shared part, so its turns tell about the peer */
     unsigned side;
     size_t whole;   /* bytes that one write sends whole or not at all */

@@ -98,9 +98,18 @@ START_TEST(arguments_are_checked)
     ck_assert_int_eq(kin_connection_recv(a, NULL, &size, 0), -EINVAL);
     ck_assert_int_eq(kin_connection_recv(a, &size, NULL, 0), -EINVAL);
     ck_assert_int_eq(kin_connection_fd(NULL), -EINVAL);
+    ck_assert_int_eq(kin_connection_release(NULL), -EINVAL);
     ck_assert_int_eq(kin_connection_close(NULL), -EINVAL);
     kin_connection *other = NULL;
     ck_assert_int_eq(kin_connection_from_fd(-1, &other), -EINVAL);
+    int pair[2];
+    ck_assert_int_eq(pipe(pair), 0);
+    ck_assert_int_eq(kin_connection_from_fd(pair[1], &other), 0);
+    ck_assert_int_eq(kin_connection_release(other), pair[1]);
+    ck_assert_int_eq(write(pair[1], "x", 1), 1); /* still open */
+    close(pair[0]);
+    close(pair[1]);
+    other = NULL;
     int datagram = socket(AF_UNIX, SOCK_DGRAM, 0);
     ck_assert_int_eq(kin_connection_from_fd(datagram, &other), -EPROTOTYPE);
     close(datagram);

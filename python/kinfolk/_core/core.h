@@ -10,22 +10,35 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include <kinfolk.h>
 
 struct core_state {
     PyTypeObject *process_type;
     PyTypeObject *pool_type;
+    PyTypeObject *connection_type;
     PyObject *process_error;     /* ProcessError, the base of the library's own errors */
     PyObject *timeout_error;
+    PyObject *buffer_too_short;
+    PyObject *authentication_error;
     PyObject *worker_lost_error;
     PyObject *worker_init_error;
     PyObject *dumps;             /* pickle.dumps, C */
     PyObject *loads;
     PyObject *fork;              /* os.fork */
+    PyObject *context;           /* the module kinfolk.context, once it is needed */
 };
 
 extern struct PyModuleDef kin__py_module;
 struct core_state *kin__py_state(PyObject *module);
+
+/* The same from one of the module's types, or a subclass of one. */
+struct core_state *kin__py_state_of(PyTypeObject *type);
+
+/* The pickle of an object for another process, a buffer: by context.reduction.ForkingPickler, so
+ * that what is registered there counts. NULL with the exception of the pickling. */
+PyObject *kin__py_dumps(struct core_state *state, PyObject *object);
 
 /* Sets the Python exception for a negative code of the library; returns NULL. `what` names the
  * call that failed. If a Python exception is already set (by a signal handler), keeps that. */
@@ -58,5 +71,9 @@ PyObject *kin__py_wait_for_parent(PyObject *module, PyObject *timeout);
 
 extern PyType_Spec kin__py_process_spec;
 extern PyType_Spec kin__py_pool_spec;
+extern PyType_Spec kin__py_connection_spec;
+
+/* connection.c: a function of the module. */
+PyObject *kin__py_wait(PyObject *module, PyObject *args);
 
 #endif

@@ -38,6 +38,31 @@ void *kin__py_error(struct core_state *state, int rc, const char *what)
     return NULL;
 }
 
+/* What C pickles by itself, and nobody registers. */
+static bool is_plain(PyObject *object)
+{
+    return object == Py_None || PyLong_CheckExact(object) || PyUnicode_CheckExact(object) ||
+           PyBytes_CheckExact(object) || PyFloat_CheckExact(object) || PyBool_Check(object);
+}
+
+PyObject *kin__py_dumps(struct core_state *state, PyObject *object)
+{
+    if (is_plain(object)) {
+        return PyObject_CallOneArg(state->dumps, object);
+    }
+    if (state->context == NULL &&
+        (state->context = PyImport_ImportModule("kinfolk.context")) == NULL) {
+        return NULL;
+    }
+    PyObject *reduction = PyObject_GetAttrString(state->context, "reduction");
+    PyObject *pickler =
+        reduction == NULL ? NULL : PyObject_GetAttrString(reduction, "ForkingPickler");
+    PyObject *pickle = pickler == NULL ? NULL : PyObject_CallMethod(pickler, "dumps", "(O)", object);
+    Py_XDECREF(pickler);
+    Py_XDECREF(reduction);
+    return pickle;
+}
+
 int64_t kin__py_timeout(PyObject *seconds)
 {
     if (seconds == NULL || seconds == Py_None) {

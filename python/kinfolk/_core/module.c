@@ -6,6 +6,19 @@ struct core_state *kin__py_state(PyObject *module)
     return PyModule_GetState(module);
 }
 
+struct core_state *kin__py_state_of(PyTypeObject *type)
+{
+    for (; type != NULL; type = type->tp_base) {
+        PyObject *module = (type->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0
+                               ? ((PyHeapTypeObject *)type)->ht_module
+                               : NULL;
+        if (module != NULL && PyModule_GetDef(module) == &kin__py_module) {
+            return PyModule_GetState(module);
+        }
+    }
+    return NULL;
+}
+
 static PyObject *cpu_count(PyObject *module, PyObject *unused)
 {
     (void)unused;
@@ -38,13 +51,15 @@ static PyMethodDef functions[] = {
      "parent_sentinel() -> int\n\nA pidfd of the process that started this one."},
     {"wait_for_parent", kin__py_wait_for_parent, METH_O,
      "wait_for_parent(timeout) -> bool\n\nWhether the parent has ended, waiting so many seconds."},
+    {"wait", kin__py_wait, METH_VARARGS,
+     "wait(objects, timeout) -> list\n\nThose objects, of at least one, that are ready."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyObject *new_error(PyObject *module, const char *name, PyObject *base, const char *doc)
 {
     char qualified[64];
-    snprintf(qualified, sizeof qualified, "kinfolk.%s", name);
+    snprintf(qualified, sizeof qualified, "kinfolk.context.%s", name);
     PyObject *error = PyErr_NewExceptionWithDoc(qualified, doc, base, NULL);
     if (error != NULL && PyModule_AddObjectRef(module, name, error) < 0) {
         Py_CLEAR(error);
@@ -84,6 +99,12 @@ static int exec_module(PyObject *module)
                                           "The base of Kinfolk's own errors.")) == NULL ||
         (state->timeout_error = new_error(module, "TimeoutError", state->process_error,
                                           "The time was up.")) == NULL ||
+        (state->buffer_too_short =
+             new_error(module, "BufferTooShort", state->process_error,
+                       "The buffer was too small for the message, which is args[0].")) == NULL ||
+        (state->authentication_error =
+             new_error(module, "AuthenticationError", state->process_error,
+                       "The two ends do not have the same key.")) == NULL ||
         (state->worker_lost_error =
              new_error(module, "WorkerLostError", state->process_error,
                        "The worker process died while it ran the task.")) == NULL ||
@@ -98,7 +119,8 @@ static int exec_module(PyObject *module)
         return -1;
     }
     if ((state->process_type = new_type(module, &kin__py_process_spec)) == NULL ||
-        (state->pool_type = new_type(module, &kin__py_pool_spec)) == NULL) {
+        (state->pool_type = new_type(module, &kin__py_pool_spec)) == NULL ||
+        (state->connection_type = new_type(module, &kin__py_connection_spec)) == NULL) {
         return -1;
     }
     if (PyModule_AddStringConstant(module, "CHILD_ARGUMENT", KIN_CHILD_ARGUMENT) < 0) {
@@ -112,6 +134,10 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     struct core_state *state = kin__py_state(module);
     Py_VISIT(state->process_type);
     Py_VISIT(state->pool_type);
+    Py_VISIT(state->connection_type);
+    Py_VISIT(state->buffer_too_short);
+    Py_VISIT(state->authentication_error);
+    Py_VISIT(state->context);
     Py_VISIT(state->process_error);
     Py_VISIT(state->timeout_error);
     Py_VISIT(state->worker_lost_error);
@@ -127,6 +153,10 @@ static int clear(PyObject *module)
     struct core_state *state = kin__py_state(module);
     Py_CLEAR(state->process_type);
     Py_CLEAR(state->pool_type);
+    Py_CLEAR(state->connection_type);
+    Py_CLEAR(state->buffer_too_short);
+    Py_CLEAR(state->authentication_error);
+    Py_CLEAR(state->context);
     Py_CLEAR(state->process_error);
     Py_CLEAR(state->timeout_error);
     Py_CLEAR(state->worker_lost_error);
@@ -149,7 +179,7 @@ static PyModuleDef_Slot slots[] = {
 struct PyModuleDef kin__py_module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "kinfolk._core",
-    .m_doc = "libkinfolk for Python: process handles and the pool's engine.",
+    .m_doc = "libkinfolk for Python: processes, connections and the pool's engine.",
     .m_size = sizeof(struct core_state),
     .m_methods = functions,
     .m_slots = slots,
