@@ -2,7 +2,7 @@
 
 import os
 
-from kinfolk import _core, popen_fork, spawn
+from kinfolk import _core, popen_fork, resource_tracker, spawn
 from kinfolk.context import set_spawning_popen
 
 __all__ = ["Popen"]
@@ -44,9 +44,12 @@ class Popen(popen_fork.Popen):
         return spawn.get_command_line()
 
     def _launch(self, process_obj):
+        # One tracker for all of us: a name that the child makes outlives it.
+        tracker = resource_tracker.getfd()
+        self._fds.append(tracker)
         set_spawning_popen(self)
         try:
-            data = spawn._pack(process_obj)
+            data = spawn._pack(process_obj, tracker)
         finally:
             set_spawning_popen(None)
         handle = _core.Process.start(

@@ -202,12 +202,14 @@ def import_main_path(main_path):
 # --- the message -----------------------------------------------------------------------------
 
 
-def _pack(process_obj):
+def _pack(process_obj, tracker_fd):
     """The bytes that a child gets: two pickles, the preparation data and the process object."""
     from kinfolk import context
 
     file = io.BytesIO()
-    pickle.dump(get_preparation_data(process_obj._name), file)
+    data = get_preparation_data(process_obj._name)
+    data["tracker_fd"] = tracker_fd
+    pickle.dump(data, file)
     context.reduction.dump(process_obj, file)
     return file.getbuffer()
 
@@ -225,6 +227,9 @@ def _main(data):
             from kinfolk import _alias
 
             _alias.install()
+        from kinfolk import resource_tracker
+
+        resource_tracker._resource_tracker._fd = preparation["tracker_fd"]
         prepare(preparation)
         self = pickle.load(file)
     finally:

@@ -18,6 +18,7 @@ struct core_state {
     PyTypeObject *process_type;
     PyTypeObject *pool_type;
     PyTypeObject *connection_type;
+    PyTypeObject *semlock_type;
     PyObject *process_error;     /* ProcessError, the base of the library's own errors */
     PyObject *timeout_error;
     PyObject *buffer_too_short;
@@ -72,6 +73,11 @@ PyObject *kin__py_wait_for_parent(PyObject *module, PyObject *timeout);
 extern PyType_Spec kin__py_process_spec;
 extern PyType_Spec kin__py_pool_spec;
 extern PyType_Spec kin__py_connection_spec;
+extern PyType_Spec kin__py_semlock_spec;
+extern PyType_Spec kin__py_condition_spec;
+extern PyType_Spec kin__py_event_spec;
+extern PyType_Spec kin__py_barrier_spec;
+extern PyType_Spec kin__py_block_spec;
 
 /* connection.c: a function of the module. */
 PyObject *kin__py_wait(PyObject *module, PyObject *args);

@@ -120,8 +120,18 @@ static int exec_module(PyObject *module)
     }
     if ((state->process_type = new_type(module, &kin__py_process_spec)) == NULL ||
         (state->pool_type = new_type(module, &kin__py_pool_spec)) == NULL ||
-        (state->connection_type = new_type(module, &kin__py_connection_spec)) == NULL) {
+        (state->connection_type = new_type(module, &kin__py_connection_spec)) == NULL ||
+        (state->semlock_type = new_type(module, &kin__py_semlock_spec)) == NULL) {
         return -1;
+    }
+    PyType_Spec *const others[] = {&kin__py_condition_spec, &kin__py_event_spec,
+                                   &kin__py_barrier_spec, &kin__py_block_spec};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        PyTypeObject *type = new_type(module, others[i]);
+        if (type == NULL) {
+            return -1;
+        }
+        Py_DECREF(type);
     }
     if (PyModule_AddStringConstant(module, "CHILD_ARGUMENT", KIN_CHILD_ARGUMENT) < 0) {
         return -1;
@@ -138,6 +148,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->buffer_too_short);
     Py_VISIT(state->authentication_error);
     Py_VISIT(state->context);
+    Py_VISIT(state->semlock_type);
     Py_VISIT(state->process_error);
     Py_VISIT(state->timeout_error);
     Py_VISIT(state->worker_lost_error);
@@ -157,6 +168,7 @@ static int clear(PyObject *module)
     Py_CLEAR(state->buffer_too_short);
     Py_CLEAR(state->authentication_error);
     Py_CLEAR(state->context);
+    Py_CLEAR(state->semlock_type);
     Py_CLEAR(state->process_error);
     Py_CLEAR(state->timeout_error);
     Py_CLEAR(state->worker_lost_error);
