@@ -342,9 +342,21 @@ def wait(object_list, timeout=None):
     ``timeout`` in seconds; None waits for ever, and 0 or less only looks.
     """
     objects = list(object_list)
-    if objects:
-        return _core.wait(objects, timeout)
-    while timeout is None:
-        time.sleep(3600)
-    time.sleep(max(timeout, 0))
-    return []
+    if not objects:
+        while timeout is None:
+            time.sleep(3600)
+        time.sleep(max(timeout, 0))
+        return []
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        ready = _core.wait(objects, timeout)
+        # A queue's descriptor may be readable although another process got what was there.
+        certain = [obj for obj in ready if getattr(obj, "_confirm", _yes)()]
+        if certain or not ready:
+            return certain
+        if end is not None:
+            timeout = max(end - time.monotonic(), 0)
+
+
+def _yes():
+    return True

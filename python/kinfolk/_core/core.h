@@ -78,6 +78,7 @@ extern PyType_Spec kin__py_condition_spec;
 extern PyType_Spec kin__py_event_spec;
 extern PyType_Spec kin__py_barrier_spec;
 extern PyType_Spec kin__py_block_spec;
+extern PyType_Spec kin__py_queue_spec;
 
 /* connection.c: a function of the module. */
 PyObject *kin__py_wait(PyObject *module, PyObject *args);

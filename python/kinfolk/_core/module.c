@@ -125,7 +125,8 @@ static int exec_module(PyObject *module)
         return -1;
     }
     PyType_Spec *const others[] = {&kin__py_condition_spec, &kin__py_event_spec,
-                                   &kin__py_barrier_spec, &kin__py_block_spec};
+                                   &kin__py_barrier_spec, &kin__py_block_spec,
+                                   &kin__py_queue_spec};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         PyTypeObject *type = new_type(module, others[i]);
         if (type == NULL) {
