@@ -1,10 +1,9 @@
 """Start methods, and the contexts that hand everything out under one of them."""
 
-import os
 import sys
 import threading
 
-from kinfolk import process, reduction
+from kinfolk import _core, process, reduction
 from kinfolk._core import (  # noqa: F401
     AuthenticationError,
     BufferTooShort,
@@ -30,11 +29,8 @@ class BaseContext:
     active_children = staticmethod(process.active_children)
 
     def cpu_count(self):
-        """CPUs of the machine that are online, as ``os.cpu_count``."""
-        count = os.cpu_count()
-        if count is None:
-            raise NotImplementedError("cannot determine number of cpus")
-        return count
+        """CPUs that this process may use: affinity, cgroup quota and cpuset count."""
+        return _core.cpu_count()
 
     # --- objects ---
 

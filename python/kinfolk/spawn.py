@@ -112,6 +112,8 @@ def get_preparation_data(name):
         "orig_dir": process.ORIGINAL_DIR,
         "dir": os.getcwd(),
         "start_method": _start_method(),
+        "parent_name": current.name,
+        "parent_pid": os.getpid(),
         "alias": "kinfolk._alias" in sys.modules and sys.modules["kinfolk._alias"].is_installed(),
     }
     if util._logger is not None:

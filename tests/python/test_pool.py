@@ -103,7 +103,7 @@ def test_initializer_and_maxtasksperchild(script):
 
         if __name__ == "__main__":
             with multiprocessing.Pool(2, store, ("here",), maxtasksperchild=5) as pool:
-                got = pool.map(fetch, range(40))
+                got = pool.map(fetch, range(40), 1)
             assert {value for value, _, _ in got} == {"here"}
             assert len({pid for _, pid, _ in got}) >= 8, got
             assert all(name.startswith("ForkPoolWorker-") for _, _, name in got)

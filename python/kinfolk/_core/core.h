@@ -19,6 +19,7 @@ struct core_state {
     PyTypeObject *pool_type;
     PyTypeObject *connection_type;
     PyTypeObject *semlock_type;
+    PyTypeObject *job_type;
     PyObject *process_error;     /* ProcessError, the base of the library's own errors */
     PyObject *timeout_error;
     PyObject *buffer_too_short;
@@ -48,6 +49,9 @@ void *kin__py_error(struct core_state *state, int rc, const char *what);
 /* Seconds (a number or None: for ever) as the library's nanoseconds; -2 with an exception set. */
 int64_t kin__py_timeout(PyObject *seconds);
 
+/* Monotonic nanoseconds. */
+int64_t kin__py_now(void);
+
 /* Brackets a blocking call: releases the GIL, lets signal handlers run. */
 struct kin__py_block {
     PyThreadState *thread;
@@ -61,6 +65,9 @@ int kin__py_install_fork_hooks(void);
 /* The words of a command, ended by NULL, in memory of PyMem; they live as long as `command` does.
  * NULL with an exception. */
 const char **kin__py_command(PyObject *command);
+
+/* The descriptors of a sequence; `ret_fds` has room for KIN_FDS_MAX. -1 with an exception. */
+int kin__py_fill_fds(PyObject *fds, int *ret_fds, size_t *ret_count);
 
 /* process.c: functions of the module. */
 PyObject *kin__py_child_main(PyObject *module, PyObject *words);
@@ -79,6 +86,7 @@ extern PyType_Spec kin__py_event_spec;
 extern PyType_Spec kin__py_barrier_spec;
 extern PyType_Spec kin__py_block_spec;
 extern PyType_Spec kin__py_queue_spec;
+extern PyType_Spec kin__py_job_spec;
 
 /* connection.c: a function of the module. */
 PyObject *kin__py_wait(PyObject *module, PyObject *args);

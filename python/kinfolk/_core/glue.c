@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <time.h>
 
 void *kin__py_error(struct core_state *state, int rc, const char *what)
 {
@@ -78,6 +79,13 @@ int64_t kin__py_timeout(PyObject *seconds)
     }
     /* Two hundred years is for ever. */
     return s <= 0.0 ? 0 : s > 6e9 ? KIN_FOREVER : (int64_t)(s * 1e9);
+}
+
+int64_t kin__py_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 static int run_signal_handlers(void *arg)

@@ -121,7 +121,8 @@ static int exec_module(PyObject *module)
     if ((state->process_type = new_type(module, &kin__py_process_spec)) == NULL ||
         (state->pool_type = new_type(module, &kin__py_pool_spec)) == NULL ||
         (state->connection_type = new_type(module, &kin__py_connection_spec)) == NULL ||
-        (state->semlock_type = new_type(module, &kin__py_semlock_spec)) == NULL) {
+        (state->semlock_type = new_type(module, &kin__py_semlock_spec)) == NULL ||
+        (state->job_type = new_type(module, &kin__py_job_spec)) == NULL) {
         return -1;
     }
     PyType_Spec *const others[] = {&kin__py_condition_spec, &kin__py_event_spec,
@@ -150,6 +151,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->authentication_error);
     Py_VISIT(state->context);
     Py_VISIT(state->semlock_type);
+    Py_VISIT(state->job_type);
     Py_VISIT(state->process_error);
     Py_VISIT(state->timeout_error);
     Py_VISIT(state->worker_lost_error);
@@ -170,6 +172,7 @@ static int clear(PyObject *module)
     Py_CLEAR(state->authentication_error);
     Py_CLEAR(state->context);
     Py_CLEAR(state->semlock_type);
+    Py_CLEAR(state->job_type);
     Py_CLEAR(state->process_error);
     Py_CLEAR(state->timeout_error);
     Py_CLEAR(state->worker_lost_error);

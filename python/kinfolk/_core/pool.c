@@ -4,25 +4,91 @@
 #include <errno.h>
 #include <string.h>
 
-struct pool {
-    PyObject_HEAD
-    kin_pool *handle;
-    PyObject *start; /* (initializer or None, initargs): workers have it by fork */
-};
-
 static struct core_state *state_of(PyObject *self)
 {
     return PyType_GetModuleState(Py_TYPE(self));
 }
 
+/* What init_arg is: a tag, and the object or the bytes that it announces. NULL with an exception. */
+static char *make_start(PyObject *start, enum kin_start_method method, size_t *ret_size)
+{
+    if (method == KIN_START_FORK) {
+        char *bytes = PyMem_Malloc(1 + sizeof start);
+        if (bytes != NULL) {
+            bytes[0] = START_FORKED;
+            memcpy(bytes + 1, &start, sizeof start);
+            *ret_size = 1 + sizeof start;
+        }
+        return bytes;
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(start, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    char *bytes = PyMem_Malloc(1 + (size_t)view.len);
+    if (bytes != NULL) {
+        bytes[0] = START_FRESH;
+        memcpy(bytes + 1, view.buf, (size_t)view.len);
+        *ret_size = 1 + (size_t)view.len;
+    }
+    PyBuffer_Release(&view);
+    return bytes;
+}
+
+static int create(struct pool *self, int processes, int max_tasks, const char *name,
+                  const char *method_name, PyObject *fds)
+{
+    struct core_state *state = state_of((PyObject *)self);
+    int list[KIN_FDS_MAX];
+    struct kin_context context = KIN_CONTEXT_INIT;
+    struct kin_process_options process = KIN_PROCESS_OPTIONS_INIT;
+    struct kin_pool_options options = KIN_POOL_OPTIONS_INIT;
+    int method = kin_start_method_parse(method_name);
+    if (method < 0) {
+        PyErr_Format(PyExc_ValueError, "unknown start method '%s'", method_name);
+        return -1;
+    }
+    if (kin__py_fill_fds(fds, list, &process.fd_count) < 0) {
+        return -1;
+    }
+    char *start = make_start(self->start, (enum kin_start_method)method, &options.init_size);
+    if (start == NULL) {
+        if (PyErr_Occurred() == NULL) {
+            PyErr_NoMemory();
+        }
+        return -1;
+    }
+    context.command = self->argv;
+    process.method = (enum kin_start_method)method;
+    process.context = &context;
+    process.fds = list;
+    options.process = &process;
+    options.processes = processes;
+    options.max_tasks_per_child = max_tasks;
+    options.initializer = kin__py_worker_begin;
+    options.init_arg = start;
+    options.finalizer = kin__py_worker_end;
+    options.name = name;
+    struct kin__py_block block;
+    kin__py_block_begin(&block);
+    int rc = kin_pool_create(&options, &self->handle);
+    kin__py_block_end(&block);
+    PyMem_Free(start);
+    if (rc < 0) {
+        kin__py_error(state, rc, "Pool");
+    }
+    return rc;
+}
+
 static PyObject *new_pool(PyTypeObject *type, PyObject *args, PyObject *kwds)
 {
-    static char *names[] = {"processes", "start", "max_tasks", "name", NULL};
+    static char *names[] = {"processes", "start", "max_tasks", "name", "method", "command", "fds",
+                            NULL};
     int processes, max_tasks;
-    PyObject *start;
-    const char *name;
-    if (!PyArg_ParseTupleAndKeywords(args, kwds, "iOis", names, &processes, &start, &max_tasks,
-                                     &name)) {
+    PyObject *start, *command, *fds;
+    const char *name, *method;
+    if (!PyArg_ParseTupleAndKeywords(args, kwds, "iOissOO", names, &processes, &start, &max_tasks,
+                                     &name, &method, &command, &fds)) {
         return NULL;
     }
     struct pool *self = (struct pool *)type->tp_alloc(type, 0);
@@ -30,102 +96,16 @@ static PyObject *new_pool(PyTypeObject *type, PyObject *args, PyObject *kwds)
         return NULL;
     }
     self->start = Py_NewRef(start);
-    struct kin_pool_options options = KIN_POOL_OPTIONS_INIT;
-    options.processes = processes;
-    options.max_tasks_per_child = max_tasks;
-    options.initializer = kin__py_worker_begin;
-    options.init_arg = &self->start;
-    options.init_size = sizeof self->start;
-    options.finalizer = kin__py_worker_end;
-    options.name = name;
-    struct kin__py_block block;
-    kin__py_block_begin(&block);
-    int rc = kin_pool_create(&options, &self->handle);
-    kin__py_block_end(&block);
-    if (rc < 0) {
-        kin__py_error(PyType_GetModuleState(type), rc, "Pool");
+    if (command != Py_None) {
+        self->command = PySequence_List(command);
+        self->argv = self->command == NULL ? NULL : kin__py_command(self->command);
+    }
+    if ((command != Py_None && self->argv == NULL) ||
+        create(self, processes, max_tasks, name, method, fds) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     return (PyObject *)self;
-}
-
-/* The list of results, or NULL with the first error in the order of the items. */
-static PyObject *collect(struct core_state *state, const struct kin_bytes *results,
-                         const int *codes, Py_ssize_t count)
-{
-    PyObject *list = PyList_New(count);
-    for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-        PyObject *value = NULL;
-        if (codes[i] == 0) {
-            value = kin__py_reply_decode(state, results[i].data, results[i].size);
-        } else if (codes[i] == KIN_EWORKERLOST) {
-            PyErr_Format(state->worker_lost_error, "task %zd: %s", i, kin_strerror(codes[i]));
-        } else {
-            kin__py_error(state, codes[i], "task");
-        }
-        if (value == NULL) {
-            Py_CLEAR(list);
-        } else {
-            PyList_SET_ITEM(list, i, value);
-        }
-    }
-    return list;
-}
-
-/* map(style, function, items) -> list; blocks until all items are done. */
-static PyObject *map(PyObject *self, PyObject *args)
-{
-    unsigned style;
-    PyObject *function, *items;
-    if (!PyArg_ParseTuple(args, "IOO!", &style, &function, &PyList_Type, &items)) {
-        return NULL;
-    }
-    struct core_state *state = state_of(self);
-    Py_ssize_t count = PyList_GET_SIZE(items);
-    PyObject *list = NULL;
-    PyObject *tasks = PyList_New(count);
-    PyObject *function_pickle = PyObject_CallOneArg(state->dumps, function);
-    struct kin_bytes *in = PyMem_Calloc((size_t)count + 1, sizeof *in);
-    struct kin_bytes *out = PyMem_Calloc((size_t)count + 1, sizeof *out);
-    int *codes = PyMem_Calloc((size_t)count + 1, sizeof *codes);
-    if (tasks == NULL || function_pickle == NULL) {
-        goto done;
-    }
-    if (in == NULL || out == NULL || codes == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *task =
-            kin__py_task_encode(state, style, function_pickle, PyList_GET_ITEM(items, i));
-        if (task == NULL) {
-            goto done;
-        }
-        PyList_SET_ITEM(tasks, i, task);
-        in[i].data = PyBytes_AS_STRING(task);
-        in[i].size = (size_t)PyBytes_GET_SIZE(task);
-    }
-    struct kin_map_options options = KIN_MAP_OPTIONS_INIT;
-    options.codes = codes;
-    struct kin__py_block block;
-    kin__py_block_begin(&block);
-    int rc = kin_pool_map_var(((struct pool *)self)->handle, kin__py_task_run, in, (size_t)count,
-                              out, &options);
-    kin__py_block_end(&block);
-    if (rc < 0 && rc != KIN_ETASK && rc != KIN_EWORKERLOST) {
-        kin__py_error(state, rc, "Pool");
-    } else {
-        list = collect(state, out, codes, count);
-    }
-    kin_bytes_free(out, (size_t)count);
-done:
-    PyMem_Free(codes);
-    PyMem_Free(out);
-    PyMem_Free(in);
-    Py_XDECREF(function_pickle);
-    Py_XDECREF(tasks);
-    return list;
 }
 
 static PyObject *done_or_error(PyObject *self, int rc, const char *what)
@@ -194,6 +174,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
 static int clear(PyObject *self)
 {
     Py_CLEAR(((struct pool *)self)->start);
+    Py_CLEAR(((struct pool *)self)->command);
     return 0;
 }
 
@@ -208,12 +189,14 @@ static void dealloc(PyObject *self)
         PyEval_RestoreThread(thread);
     }
     clear(self);
+    PyMem_Free(pool->argv);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef methods[] = {
-    {"map", map, METH_VARARGS, "map(style, function, items) -> list of results"},
+    {"submit", kin__py_pool_submit, METH_VARARGS,
+     "submit(style, function, items, chunksize, on_done) -> Job"},
     {"close", close_pool, METH_NOARGS, "close(): no more work"},
     {"terminate", terminate, METH_NOARGS, "terminate(): end all workers at once"},
     {"join", join, METH_O, "join(timeout): wait for the workers' end"},
@@ -222,7 +205,8 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot type_slots[] = {
-    {Py_tp_doc, "Pool(processes, start, max_tasks, name): the engine of kinfolk.pool.Pool."},
+    {Py_tp_doc, "Pool(processes, start, max_tasks, name, method, command, fds)\n\n"
+                "The engine of kinfolk.pool.Pool."},
     {Py_tp_new, new_pool},
     {Py_tp_dealloc, dealloc},
     {Py_tp_traverse, traverse},

@@ -113,7 +113,7 @@ static int run_child(void *arg, size_t size)
     return Py_FinalizeEx() < 0 ? 120 : code;
 }
 
-static int fill_fds(PyObject *fds, int *ret_fds, size_t *ret_count)
+int kin__py_fill_fds(PyObject *fds, int *ret_fds, size_t *ret_count)
 {
     PyObject *list = PySequence_Fast(fds, "fds is a sequence of int");
     if (list == NULL) {
@@ -150,7 +150,7 @@ static PyObject *start_process(PyObject *cls, PyObject *args)
     struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
     struct process *self = NULL;
     const char **argv = kin__py_command(command);
-    if (argv != NULL && fill_fds(fds, list, &options.fd_count) == 0 &&
+    if (argv != NULL && kin__py_fill_fds(fds, list, &options.fd_count) == 0 &&
         (self = PyObject_New(struct process, (PyTypeObject *)cls)) != NULL) {
         self->handle = NULL;
         context.command = argv;

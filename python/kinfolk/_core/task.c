@@ -1,9 +1,8 @@
 /*
- * Tasks of a Python pool: encoding and decoding in the parent, running in the worker.
- * Layer: python.
+ * Tasks of a Python pool, in the worker. Layer: python.
  *
- * In a worker the library waits for tasks without the GIL; a task takes it. No Python code of
- * Kinfolk's runs for a task that succeeds.
+ * The library waits for tasks without the GIL; a task takes it. No Python code of Kinfolk's runs for
+ * a task that succeeds.
  */
 #include "task.h"
 
@@ -18,8 +17,7 @@ static struct {
     PyObject *function;
 } worker;
 
-/* kinfolk.pool.<name>(*args); steals nothing. */
-static PyObject *call_helper(const char *name, const char *format, ...)
+PyObject *kin__py_pool_helper(const char *name, const char *format, ...)
 {
     PyObject *module = PyImport_ImportModule("kinfolk.pool");
     if (module == NULL) {
@@ -37,63 +35,7 @@ static PyObject *call_helper(const char *name, const char *format, ...)
     return result;
 }
 
-static PyObject *loads(struct core_state *state, const char *data, Py_ssize_t size)
-{
-    PyObject *view = PyMemoryView_FromMemory((char *)(uintptr_t)data, size, PyBUF_READ);
-    if (view == NULL) {
-        return NULL;
-    }
-    PyObject *object = PyObject_CallOneArg(state->loads, view);
-    Py_DECREF(view);
-    return object;
-}
-
-PyObject *kin__py_task_encode(struct core_state *state, uint32_t style, PyObject *function_pickle,
-                              PyObject *item)
-{
-    PyObject *pickle = PyObject_CallOneArg(state->dumps, item);
-    if (pickle == NULL) {
-        return NULL;
-    }
-    Py_ssize_t function_size = PyBytes_GET_SIZE(function_pickle);
-    Py_ssize_t item_size = PyBytes_GET_SIZE(pickle);
-    struct task_head head = {.style = style, .function_size = (uint32_t)function_size};
-    PyObject *task = PyBytes_FromStringAndSize(
-        NULL, (Py_ssize_t)sizeof head + function_size + item_size);
-    if (task != NULL) {
-        char *at = PyBytes_AS_STRING(task);
-        memcpy(at, &head, sizeof head);
-        memcpy(at + sizeof head, PyBytes_AS_STRING(function_pickle), (size_t)function_size);
-        memcpy(at + sizeof head + function_size, PyBytes_AS_STRING(pickle), (size_t)item_size);
-    }
-    Py_DECREF(pickle);
-    return task;
-}
-
-PyObject *kin__py_reply_decode(struct core_state *state, const void *data, size_t size)
-{
-    const char *bytes = data;
-    if (size == 0 || (bytes[0] != REPLY_RESULT && bytes[0] != REPLY_ERROR)) {
-        PyErr_SetString(state->process_error, "a worker sent a malformed reply");
-        return NULL;
-    }
-    PyObject *object = loads(state, bytes + 1, (Py_ssize_t)size - 1);
-    if (object == NULL || bytes[0] == REPLY_RESULT) {
-        return object;
-    }
-    PyObject *error = call_helper("_rebuild_error", "(O)", object);
-    Py_DECREF(object);
-    if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-    }
-    return NULL;
-}
-
-/* --- in the worker ------------------------------------------------------------------------ */
-
-/* The exception that is set, with its traceback; it is no longer set. */
-static PyObject *take_exception(void)
+PyObject *kin__py_take_exception(void)
 {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -105,6 +47,19 @@ static PyObject *take_exception(void)
     Py_DECREF(type);
     return value;
 }
+
+PyObject *kin__py_loads(struct core_state *state, const char *data, Py_ssize_t size)
+{
+    PyObject *view = PyMemoryView_FromMemory((char *)(uintptr_t)data, size, PyBUF_READ);
+    if (view == NULL) {
+        return NULL;
+    }
+    PyObject *object = PyObject_CallOneArg(state->loads, view);
+    Py_DECREF(view);
+    return object;
+}
+
+/* --- running --------------------------------------------------------------------------------- */
 
 static PyObject *function_of(const char *pickle, Py_ssize_t size)
 {
@@ -121,6 +76,12 @@ static PyObject *function_of(const char *pickle, Py_ssize_t size)
     Py_XSETREF(worker.function_pickle, key);
     Py_XSETREF(worker.function, Py_NewRef(function));
     return function;
+}
+
+static PyObject *malformed(void)
+{
+    PyErr_SetString(worker.state->process_error, "a pool sent a malformed task");
+    return NULL;
 }
 
 static PyObject *call(uint32_t style, PyObject *function, PyObject *item)
@@ -141,100 +102,175 @@ static PyObject *call(uint32_t style, PyObject *function, PyObject *item)
         }
         /* fallthrough */
     default:
-        PyErr_SetString(worker.state->process_error, "a pool sent a malformed task");
-        return NULL;
+        return malformed();
     }
 }
 
-/* The pickle of what the task returns; NULL with the exception that it raised. */
-static PyObject *run(const char *task, size_t size)
+/* The pickle of a result; NULL with the exception that the caller is to see. */
+static PyObject *encode(PyObject *result)
 {
-    struct task_head head;
-    if (size < sizeof head) {
-        return call(CALL_APPLY, NULL, Py_None);
-    }
-    memcpy(&head, task, sizeof head);
-    size -= sizeof head;
-    if (head.function_size > size) {
-        return call(CALL_APPLY, NULL, Py_None);
-    }
-    const char *pickles = task + sizeof head;
-    PyObject *function = function_of(pickles, (Py_ssize_t)head.function_size);
-    PyObject *item = function == NULL ? NULL
-                                      : loads(worker.state, pickles + head.function_size,
-                                              (Py_ssize_t)(size - head.function_size));
-    PyObject *result = item == NULL ? NULL : call(head.style, function, item);
-    Py_XDECREF(item);
-    Py_XDECREF(function);
-    if (result == NULL) {
-        return NULL;
-    }
-    PyObject *pickle = PyObject_CallOneArg(worker.state->dumps, result);
+    PyObject *pickle = kin__py_dumps(worker.state, result);
     if (pickle == NULL) {
-        PyObject *reason = take_exception();
-        PyObject *none = call_helper("_raise_encoding_error", "(OO)", reason, result);
+        PyObject *reason = kin__py_take_exception();
+        PyObject *none = kin__py_pool_helper("_raise_encoding_error", "(OO)", reason, result);
         Py_XDECREF(none);
         Py_DECREF(reason);
     }
-    Py_DECREF(result);
     return pickle;
 }
 
-/* Pickles the current exception; a SystemExit ends the worker instead. */
+/* Pickles the current exception; what is no Exception ends the worker instead. */
 static PyObject *encode_error(void)
 {
-    PyObject *error = take_exception();
-    if (PyErr_GivenExceptionMatches(error, PyExc_SystemExit)) {
-        PyObject *code = call_helper("_exit_worker", "(O)", error);
+    PyObject *error = kin__py_take_exception();
+    if (!PyErr_GivenExceptionMatches(error, PyExc_Exception)) {
+        PyObject *code = kin__py_pool_helper("_exit_worker", "(O)", error);
         kin_process_exit(code == NULL ? 1 : (int)PyLong_AsLong(code));
     }
-    PyObject *pickle = call_helper("_encode_error", "(O)", error);
+    PyObject *pickle = kin__py_pool_helper("_encode_error", "(O)", error);
     Py_DECREF(error);
     return pickle;
+}
+
+struct output {
+    struct area *area; /* NULL: there is none */
+    size_t room, used; /* of its entries, bytes */
+    kin_reply *reply;
+};
+
+/* 1: stored, go on; 0: it is the reply, which ends the task; negative: neither. */
+static int store(struct output *output, char tag, PyObject *pickle)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
+        return -ENOMEM;
+    }
+    size_t size = 1 + (size_t)view.len;
+    size_t whole = sizeof(struct entry) + ((size + 3) & ~(size_t)3);
+    int rc = 1;
+    void *at;
+    if (output->area != NULL && size <= UINT32_MAX && whole <= output->room - output->used) {
+        struct entry entry = {.size = (uint32_t)size};
+        at = output->area->entries + output->used;
+        memcpy(at, &entry, sizeof entry);
+        at = (char *)at + sizeof entry;
+        output->used += whole;
+    } else {
+        rc = kin_reply_reserve(output->reply, size, &at);
+    }
+    if (rc >= 0) {
+        ((char *)at)[0] = tag;
+        memcpy((char *)at + 1, view.buf, (size_t)view.len);
+    }
+    PyBuffer_Release(&view);
+    if (rc > 0) {
+        atomic_fetch_add_explicit(&output->area->done, 1, memory_order_release);
+    }
+    return rc;
+}
+
+/* Stores what the function made of the item, or the exception that is set if there is none. */
+static int run_item(struct output *output, uint32_t style, PyObject *function, PyObject *item)
+{
+    PyObject *result = item == NULL ? NULL : call(style, function, item);
+    PyObject *pickle = result == NULL ? NULL : encode(result);
+    Py_XDECREF(result);
+    char tag = RESULT_VALUE;
+    if (pickle == NULL) {
+        tag = RESULT_ERROR;
+        pickle = encode_error();
+    }
+    int rc = pickle == NULL ? -ENOMEM : store(output, tag, pickle);
+    Py_XDECREF(pickle);
+    PyErr_Clear();
+    return rc;
+}
+
+/* 0, or why the task failed as a whole. */
+static int run(const char *task, size_t size, kin_reply *reply)
+{
+    struct task_head head = {.count = 0};
+    PyObject *function = NULL, *items = NULL;
+    if (size >= sizeof head) {
+        memcpy(&head, task, sizeof head);
+    }
+    const char *pickles = task + sizeof head;
+    size_t left = size - sizeof head;
+    if (size < sizeof head || head.count == 0 || head.function_size > left ||
+        (head.area != 0 && (head.area_size < sizeof(struct area) ||
+                            !kin_is_shared((void *)(uintptr_t)head.area, head.area_size)))) {
+        malformed();
+        head.count = 1;
+        head.area = 0;
+    } else if ((function = function_of(pickles, (Py_ssize_t)head.function_size)) != NULL) {
+        items = kin__py_loads(worker.state, pickles + head.function_size,
+                              (Py_ssize_t)(left - head.function_size));
+        if (items != NULL &&
+            (!PyList_Check(items) || (uint64_t)PyList_GET_SIZE(items) != head.count)) {
+            malformed();
+            Py_CLEAR(items);
+        }
+    }
+    struct output output = {.reply = reply};
+    if (head.area != 0) {
+        output.area = (struct area *)(uintptr_t)head.area;
+        output.room = head.area_size - sizeof(struct area);
+    }
+    /* What cannot be unpickled fails each item, as if the function had raised it. */
+    PyObject *failure = items == NULL ? kin__py_take_exception() : NULL;
+    int rc = 1;
+    for (Py_ssize_t i = 0; rc > 0 && (uint64_t)i < head.count; i++) {
+        PyObject *item = NULL;
+        if (items != NULL) {
+            item = PyList_GET_ITEM(items, i);
+            PyList_SET_ITEM(items, i, Py_NewRef(Py_None)); /* the item goes when it is done */
+        } else {
+            PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+        }
+        rc = run_item(&output, head.style, function, item);
+        Py_XDECREF(item);
+    }
+    Py_XDECREF(failure);
+    Py_XDECREF(items);
+    Py_XDECREF(function);
+    return rc < 0 ? rc : 0;
 }
 
 int kin__py_task_run(const void *arg, size_t size, kin_reply *reply, void *worker_state)
 {
     (void)worker_state;
     PyEval_RestoreThread(worker.thread);
-    char tag = REPLY_RESULT;
-    PyObject *pickle = run(arg, size);
-    if (pickle == NULL) {
-        tag = REPLY_ERROR;
-        pickle = encode_error();
-    }
-    int rc = -ENOMEM;
-    void *room;
-    if (pickle != NULL &&
-        (rc = kin_reply_reserve(reply, 1 + (size_t)PyBytes_GET_SIZE(pickle), &room)) >= 0) {
-        ((char *)room)[0] = tag;
-        memcpy((char *)room + 1, PyBytes_AS_STRING(pickle), (size_t)PyBytes_GET_SIZE(pickle));
-        rc = 0;
-    }
-    Py_XDECREF(pickle);
-    PyErr_Clear();
+    int rc = run(arg, size, reply);
     worker.thread = PyEval_SaveThread();
     return rc;
 }
 
+/* --- beginning and end ------------------------------------------------------------------------ */
+
 int kin__py_worker_begin(void *init_arg, size_t size, void **ret_state)
 {
-    (void)size;
     (void)ret_state;
-    PyObject *start;
-    memcpy(&start, init_arg, sizeof start);
     kin_thread_set_interrupt(NULL, NULL); /* a copy of the forking thread's */
-    /* The fork hook left the GIL with us. */
+    /* The GIL is ours: the fork hook left it with us, or kin_child_main was called with it. */
     PyObject *module = PyImport_ImportModule("kinfolk._core");
     worker.state = module == NULL ? NULL : kin__py_state(module);
     struct kin_process_info info = KIN_PROCESS_INFO_INIT;
     kin_process_current(&info);
-    PyObject *done = module == NULL
-                         ? NULL
-                         : call_helper("_begin_worker", "(sO)", info.name, start);
+    const char *bytes = init_arg;
+    PyObject *done = NULL;
+    if (module != NULL && size == 1 + sizeof(PyObject *) && bytes[0] == START_FORKED) {
+        PyObject *start;
+        memcpy(&start, bytes + 1, sizeof start);
+        done = kin__py_pool_helper("_begin_worker", "(sO)", info.name, start);
+    } else if (module != NULL && size > 0 && bytes[0] == START_FRESH) {
+        done = kin__py_pool_helper("_begin_fresh_worker", "(sy#)", info.name, bytes + 1,
+                                   (Py_ssize_t)size - 1);
+    }
     int rc = 0;
     if (done == NULL) {
-        PyErr_WriteUnraisable(start);
+        if (PyErr_Occurred() != NULL) {
+            PyErr_Print();
+        }
         rc = 1;
     }
     Py_XDECREF(done);
@@ -246,7 +282,7 @@ void kin__py_worker_end(void *worker_state)
 {
     (void)worker_state;
     PyEval_RestoreThread(worker.thread);
-    PyObject *done = call_helper("_end_worker", "()");
+    PyObject *done = kin__py_pool_helper("_end_worker", "()");
     Py_XDECREF(done);
     PyErr_Clear();
     worker.thread = PyEval_SaveThread();

@@ -1,6 +1,15 @@
-/* What travels between a Python pool and its workers. Layer: python. */
+/*
+ * What travels between a Python pool and its workers. Layer: python.
+ *
+ * A task is a chunk of items. Its worker stores each result, when it is there, in the task's *area*
+ * of shared memory and then counts it, so that of a worker that dies only the item that it was running
+ * is lost; the rest is another task. A result that finds no room in the area is the task's reply, and
+ * ends the task there: what is left is another task, too. Design: docs/design/python.md, "Pools".
+ */
 #ifndef KIN_PYTHON_TASK_H
 #define KIN_PYTHON_TASK_H
+
+#include <stdatomic.h>
 
 #include "core.h"
 
@@ -11,31 +20,62 @@ enum call_style {
     CALL_APPLY,   /* function(*item[0], **item[1]) */
 };
 
-/* A task: this head, the function's pickle, the item's pickle. */
+/* Results by number: `done` of them, each a struct entry and its bytes. Written by the worker. */
+struct area {
+    _Atomic uint32_t done;
+    uint32_t unused;
+    unsigned char entries[];
+};
+
+struct entry {
+    uint32_t size; /* of the bytes, a tag and a pickle; the next entry is at a multiple of 4 */
+};
+
+/* A task: this head, the function's pickle, the pickle of a list of items. */
 struct task_head {
     uint32_t style;
     uint32_t function_size;
+    uint64_t count;
+    uint64_t area; /* address of a struct area, or 0: the first result is the reply */
+    uint64_t area_size;
 };
 
-/* A reply: one of these bytes, then a pickle. */
-enum reply_tag {
-    REPLY_RESULT = 'r',
-    REPLY_ERROR = 'e', /* of (exception, traceback text) */
+/* A result: one of these bytes, then a pickle. */
+enum result_tag {
+    RESULT_VALUE = 'r',
+    RESULT_ERROR = 'e', /* of (exception, traceback text) */
 };
 
-/* The task's bytes, or NULL with the exception of the pickling. */
-PyObject *kin__py_task_encode(struct core_state *state, uint32_t style, PyObject *function_pickle,
-                              PyObject *item);
+/* What init_arg of the pool begins with. */
+enum worker_start {
+    START_FORKED, /* a PyObject * follows, which the worker has by fork */
+    START_FRESH,  /* bytes for kinfolk.pool._begin_fresh_worker */
+};
 
-/* The result that a reply brings, or NULL with the exception that it brings. */
-PyObject *kin__py_reply_decode(struct core_state *state, const void *data, size_t size);
+/* A new reference to kinfolk.pool.<name>(*args); NULL with an exception. */
+PyObject *kin__py_pool_helper(const char *name, const char *format, ...);
 
-/* Runs in workers; see kin_task_fn. */
+/* The exception that is set, with its traceback; it is no longer set. */
+PyObject *kin__py_take_exception(void);
+
+PyObject *kin__py_loads(struct core_state *state, const char *data, Py_ssize_t size);
+
+/* Run in workers; see kin_pool_options and kin_task_fn. */
 int kin__py_task_run(const void *arg, size_t size, kin_reply *reply, void *worker_state);
-
-/* Runs in workers; init_arg points to the pool's PyObject *(initializer, initargs), which the
- * worker has by fork. */
 int kin__py_worker_begin(void *init_arg, size_t size, void **ret_state);
 void kin__py_worker_end(void *worker_state);
+
+/* --- pool.c and job.c ------------------------------------------------------------------------ */
+
+struct pool {
+    PyObject_HEAD
+    kin_pool *handle;
+    PyObject *start;     /* what workers that are forked inherit; see kin__py_worker_begin */
+    PyObject *command;   /* the words behind `argv` */
+    const char **argv;
+};
+
+/* submit(style, function, items, chunksize, on_done) -> Job */
+PyObject *kin__py_pool_submit(PyObject *pool, PyObject *args);
 
 #endif
