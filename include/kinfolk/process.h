@@ -67,8 +67,9 @@ struct kin_process_options {
  * -ENAMETOOLONG, -EBADF (a listed descriptor is not open), KIN_ENOENTRY (main does not begin with
  * kin_child_main, `entry` is unknown, or the target's module cannot be named or found), -EAGAIN,
  * -ENOMEM, -EMFILE, KIN_EFAMILYFULL, KIN_EADDRESS, KIN_EABI, -ETIMEDOUT (a child of SPAWN or
- * FORKSERVER did not get as far as kin_child_main within a minute; it is killed), or what the
- * thread's interrupt function said.
+ * FORKSERVER did not get as far as kin_child_main within a minute; it is killed), -EDEADLK (FORKSERVER
+ * with a command of the context's: what the server executes starts threads, or founds a family,
+ * before it calls kin_child_main; use SPAWN), or what the thread's interrupt function said.
  */
 KIN_API int kin_process_start(const struct kin_process_options *options,
                               kin_process **ret_process);
@@ -174,7 +175,8 @@ KIN_API int kin_forkserver_start(const struct kin_context *context);
 /* The pid of this process's fork server, or -ESRCH if none runs. */
 KIN_API int kin_forkserver_pid(void);
 
-/* Ends it; its children live on, but their exit status is lost. A later start begins another. 0. */
+/* Ends it; its children live on, but their exit status is lost. A later start begins another,
+ * also where an earlier one was of no use (-EDEADLK, KIN_ENOENTRY). 0. */
 KIN_API int kin_forkserver_stop(void);
 
 typedef void kin_function(void);

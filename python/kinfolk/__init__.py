@@ -12,6 +12,7 @@ from kinfolk._core import WorkerInitError, WorkerLostError, __version__
 # Everything that the default context has, under its name: bound methods and classes.
 __all__ = [name for name in dir(context._default_context) if not name.startswith("_")]
 globals().update((name, getattr(context._default_context, name)) for name in __all__)
+__all__.append("install")
 
 # As in the standard package: log levels, and what lets __mp_main__ be pickled in the parent.
 SUBDEBUG = 5

@@ -8,6 +8,9 @@ import types
 from kinfolk import _alias, process
 
 
+__all__ = ["main"]
+
+
 def main():
     """Run the script as ``__main__``; returns only if it ends by itself."""
     if len(sys.argv) < 2:

@@ -5,6 +5,8 @@ import importlib.abc
 import importlib.machinery
 import sys
 
+__all__ = ["install", "is_installed"]
+
 _NAME = "multiprocessing"
 
 

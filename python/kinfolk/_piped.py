@@ -23,6 +23,8 @@ from kinfolk import pool as pools
 from kinfolk import util
 from kinfolk.context import ProcessError, WorkerLostError
 
+__all__ = ["Engine", "work"]
+
 # Seconds: between two looks at the workers; and of silence after which a task that a dead worker may
 # have had is taken for lost.
 _LOOK = 0.1

@@ -4,6 +4,7 @@ The server is the library's (docs/design/process.md, "Fork server"); here is wha
 what it imports before the first fork.
 """
 
+import errno
 import os
 import sys
 
@@ -19,6 +20,8 @@ class ForkServer:
 
     def __init__(self):
         self._preload_modules = ["__main__"]
+        # What was to be preloaded makes the server useless: children load it themselves.
+        self._bare = False
 
     @property
     def _forkserver_pid(self):
@@ -29,6 +32,7 @@ class ForkServer:
         if not all(type(name) is str for name in modules_names):
             raise TypeError("module_names must be a list of strings")
         self._preload_modules = list(modules_names)
+        self._bare = False
 
     def ensure_running(self):
         """Start the server if none runs."""
@@ -38,8 +42,25 @@ class ForkServer:
         """End the server; a later start begins another."""
         _core.forkserver_stop()
 
+    def _use(self, execute):
+        """``execute(method, command)`` with the server's command.
+
+        What is preloaded may start threads, or make shared objects, which would be another family's
+        in a child: then a server that preloads nothing takes its place, and at last spawn.
+        """
+        while True:
+            try:
+                return execute("forkserver", self._command())
+            except OSError as error:
+                if error.errno != errno.EDEADLK:
+                    raise
+                if self._bare:
+                    return execute("spawn", spawn.get_command_line())
+            self._bare = True
+            self._stop()
+
     def _command(self):
-        preload, arguments = self._preload_modules, {}
+        preload, arguments = [] if self._bare else self._preload_modules, {}
         if preload:
             known = ("sys_path", "init_main_from_path")
             data = spawn.get_preparation_data("ignore")

@@ -353,15 +353,29 @@ class _Engine:
         name = f"{ctx.Process.__name__.replace('Process', '') or method.capitalize()}PoolWorker"
         util._flush_std_streams()
         self._ticket = None
+
+        def start_workers(method, command):
+            words = command and [os.fsencode(word) for word in command]
+            return _core.Pool(
+                pool._processes, start, maxtasks or 0, name, method, words, fds
+            )
+
         if method == "fork":
-            command, fds = None, ()
-            current = process.current_process()
-            start = (initializer, initargs, current.name, os.getpid())
+            fds = ()
+            start = (initializer, initargs, process.current_process().name, os.getpid())
+            self.core = start_workers(method, None)
         else:
-            self._ticket = ticket = _Ticket(method)
-            start = ticket.pack(initializer, initargs)
-            command, fds = ticket.command(), ticket.fds
-        self.core = _core.Pool(pool._processes, start, maxtasks or 0, name, method, command, fds)
+            self._ticket = _Ticket(method)
+            start = self._ticket.pack(initializer, initargs)
+            fds = self._ticket.fds
+            if method == "spawn":
+                from kinfolk import spawn
+
+                self.core = start_workers(method, spawn.get_command_line())
+            else:
+                from kinfolk import forkserver
+
+                self.core = forkserver._forkserver._use(start_workers)
         self.submit = self.core.submit
         self.close = self.core.close
 
@@ -398,17 +412,6 @@ class _Ticket:
     def keep_for_child(self, obj):
         """Keeps ``obj`` alive as long as the pool."""
         self._kept.append(obj)
-
-    def command(self):
-        """The words that start a worker."""
-        from kinfolk import forkserver, spawn
-
-        words = (
-            spawn.get_command_line()
-            if self.method == "spawn"
-            else forkserver._forkserver._command()
-        )
-        return [os.fsencode(word) for word in words]
 
     def pack(self, initializer, initargs):
         """The bytes that ``_begin_fresh_worker`` gets."""

@@ -10,5 +10,7 @@ class Popen(popen_spawn_posix.Popen):
 
     method = "forkserver"
 
-    def _command(self):
-        return forkserver._forkserver._command()
+    def _start(self, data, process_obj):
+        return forkserver._forkserver._use(
+            lambda method, command: self._execute(method, command, data, process_obj)
+        )

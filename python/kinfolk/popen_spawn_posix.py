@@ -40,9 +40,6 @@ class Popen(popen_fork.Popen):
         """Keep ``obj`` alive here: the child is sent a reference to what it stands for."""
         self._shared.append(obj)
 
-    def _command(self):
-        return spawn.get_command_line()
-
     def _launch(self, process_obj):
         # One tracker for all of us: a name that the child makes outlives it.
         tracker = resource_tracker.getfd()
@@ -52,12 +49,17 @@ class Popen(popen_fork.Popen):
             data = spawn._pack(process_obj, tracker)
         finally:
             set_spawning_popen(None)
-        handle = _core.Process.start(
-            self.method,
-            [os.fsencode(word) for word in self._command()],
+        self._adopt(self._start(data, process_obj))
+
+    def _start(self, data, process_obj):
+        return self._execute("spawn", spawn.get_command_line(), data, process_obj)
+
+    def _execute(self, method, command, data, process_obj):
+        return _core.Process.start(
+            method,
+            [os.fsencode(word) for word in command],
             data,
             self._fds,
             process_obj.name,
             bool(process_obj.daemon),
         )
-        self._adopt(handle)

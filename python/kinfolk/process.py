@@ -388,5 +388,7 @@ def _become(process):
     _parent_process = _ParentProcess(process._parent_name, process._parent_pid)
     _current_process = process
     _write_whole_lines()
-    if threading.main_thread() is not threading.current_thread():
+    main_thread = threading.main_thread()
+    if main_thread is not threading.current_thread():
         threading.current_thread().name = "MainThread"
+    main_thread._set_native_id()

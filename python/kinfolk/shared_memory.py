@@ -210,8 +210,11 @@ class ShareableList:
         items = [_describe(value) for value in sequence or ()]
         self._length = len(items)
         offsets = [0]
-        for fmt, packed, _ in items:
-            room = _WORD if fmt is not None else _WORD * (len(packed) // _WORD + 1)
+        for value, (fmt, packed, _) in zip(sequence or (), items):
+            room = _WORD
+            if fmt is None:
+                # As Python's own: by the length in characters, if that is enough.
+                room = _WORD * max(len(value) // _WORD + 1, -(-len(packed) // _WORD))
             offsets.append(offsets[-1] + room)
         self._offsets = tuple(offsets)
         # At least a byte of formats and codes, so that an empty list is a segment too.

@@ -5,6 +5,7 @@ held come back; a barrier it took part in breaks (docs/design/lock.md, docs/desi
 """
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -69,6 +70,13 @@ def _share(obj, wrapped, is_fork_ctx=False):
     return wrapped._ref()
 
 
+def _revive_tracker():
+    """If there is a resource tracker, start another one should it have died."""
+    tracker = sys.modules.get("kinfolk.resource_tracker")
+    if tracker is not None and tracker._resource_tracker._fd is not None:
+        tracker.ensure_running()
+
+
 class SemLock:
     """What locks and semaphores have in common. ``_semlock``: the object of ``_core``."""
 
@@ -78,6 +86,8 @@ class SemLock:
         if ctx is None:
             ctx = context._default_context.get_context()
         self._is_fork_ctx = ctx.get_start_method() == "fork"
+        if not self._is_fork_ctx:
+            _revive_tracker()
         self._value = value
         self._own(_Token(kind, value, maxvalue))
         util.debug("created semlock with handle %s", self._semlock.handle)

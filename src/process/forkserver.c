@@ -320,8 +320,9 @@ int kin__start_forkserver(kin_process *process, const struct kin__start *start)
             break;
         }
     }
-    if (rc == -EDEADLK || rc == KIN_EADDRESS) {
-        /* No zygote can be had, or this one's image has the arena's place taken. */
+    if ((rc == -EDEADLK && start->command == NULL) || rc == KIN_EADDRESS) {
+        /* No zygote can be had, or this one's image has the arena's place taken. A command may be
+         * one for a zygote only. */
         rc = kin__start_spawn(process, start);
     }
     return rc;
@@ -356,6 +357,7 @@ int kin_forkserver_stop(void)
 {
     kin__start_lock();
     zygote_end();
+    zygote.refusal = 0;
     kin__start_unlock();
     return 0;
 }

@@ -25,7 +25,8 @@ struct kid {
 /* Only this process's one thread touches them. */
 static struct {
     int control;
-    bool refusing; /* the program's image has threads: what is forked from it may hang */
+    bool refusing; /* the program's image has threads, so that what is forked from it may hang, or a
+                      family of its own, so that what is forked from it can join no other */
     struct kid *kids;
     struct pollfd *polls; /* [0]: control; [i + 1]: kid i */
     size_t count, room;
@@ -238,7 +239,7 @@ static void reap(size_t index)
 void kin__zygote_serve(int control, struct kin__message *ret_message)
 {
     server.control = control;
-    server.refusing = kin__thread_count() != 1;
+    server.refusing = kin__thread_count() != 1 || kin__family.base != NULL;
     kin__server_signals_take();
     kin__flush_output(); /* what constructors of the program wrote is not each child's to write */
     if (make_room() < 0) {

@@ -10,7 +10,10 @@
 
 struct connection {
     PyObject_HEAD
-    kin_connection *handle; /* NULL once released; freed with the object: a call may be using it */
+    /* Freed with the object: a call may be using it. NULL once released, and if there was no such
+     * descriptor, which is told at the first use. */
+    kin_connection *handle;
+    int number; /* of the descriptor that there was not */
     char closed;
     char readable;
     char writable;
@@ -26,6 +29,11 @@ static struct connection *check(PyObject *self)
     struct connection *connection = (struct connection *)self;
     if (connection->closed) {
         PyErr_SetString(PyExc_OSError, "handle is closed");
+        return NULL;
+    }
+    if (connection->handle == NULL) {
+        errno = EBADF;
+        PyErr_SetFromErrno(PyExc_OSError);
         return NULL;
     }
     return connection;
@@ -115,12 +123,16 @@ static PyObject *new_connection(PyTypeObject *type, PyObject *args, PyObject *kw
                         "at least one of `readable` and `writable` must be True");
         return NULL;
     }
-    kin_connection *handle;
+    kin_connection *handle = NULL;
     int rc = kin_connection_from_fd((int)fd, &handle);
-    if (rc < 0) {
+    if (rc < 0 && rc != -EBADF) {
         return kin__py_error(kin__py_state_of(type), rc, "Connection");
     }
-    return wrap(type, handle, readable, writable);
+    PyObject *self = wrap(type, handle, readable, writable);
+    if (self != NULL) {
+        ((struct connection *)self)->number = (int)fd;
+    }
+    return self;
 }
 
 /* The arguments are for subclasses' __init__ to pass up; __new__ has taken them. */
@@ -208,7 +220,9 @@ static PyObject *close_connection(PyObject *self, PyObject *unused)
     struct connection *connection = (struct connection *)self;
     if (!connection->closed) {
         connection->closed = 1;
-        kin_connection_close(connection->handle);
+        if (connection->handle != NULL) {
+            kin_connection_close(connection->handle);
+        }
     }
     Py_RETURN_NONE;
 }
@@ -230,8 +244,11 @@ static PyObject *leave(PyObject *self, PyObject *args)
 static PyObject *number(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    struct connection *connection = check(self);
-    return connection == NULL ? NULL : PyLong_FromLong(kin_connection_fd(connection->handle));
+    struct connection *connection = (struct connection *)self;
+    if (!connection->closed && connection->handle == NULL) {
+        return PyLong_FromLong(connection->number);
+    }
+    return check(self) == NULL ? NULL : PyLong_FromLong(kin_connection_fd(connection->handle));
 }
 
 static PyObject *get_handle(PyObject *self, void *unused)
@@ -241,7 +258,7 @@ static PyObject *get_handle(PyObject *self, void *unused)
     if (connection->closed) {
         Py_RETURN_NONE;
     }
-    return PyLong_FromLong(kin_connection_fd(connection->handle));
+    return number(self, NULL);
 }
 
 /* None: this object has nothing more to do with the descriptor, which stays open. */
@@ -255,7 +272,9 @@ static int set_handle(PyObject *self, PyObject *value, void *unused)
     }
     if (!connection->closed) {
         connection->closed = 1;
-        kin_connection_release(connection->handle);
+        if (connection->handle != NULL) {
+            kin_connection_release(connection->handle);
+        }
         connection->handle = NULL;
     }
     return 0;
@@ -286,7 +305,8 @@ static PyObject *repr(PyObject *self)
         return PyUnicode_FromFormat("<%s closed>", Py_TYPE(self)->tp_name);
     }
     return PyUnicode_FromFormat("<%s handle=%d>", Py_TYPE(self)->tp_name,
-                                kin_connection_fd(connection->handle));
+                                connection->handle != NULL ? kin_connection_fd(connection->handle)
+                                                           : connection->number);
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
