@@ -3,6 +3,7 @@
 import importlib
 import importlib.abc
 import importlib.machinery
+import os
 import sys
 
 __all__ = ["install", "is_installed"]
@@ -48,6 +49,12 @@ def is_installed():
     return _finder in sys.meta_path
 
 
+def install_first(fullname):
+    """Install while ``fullname`` is being imported; its spec."""
+    sys.meta_path.insert(0, _finder)
+    return _finder.find_spec(fullname)
+
+
 def install():
     """From now on ``import multiprocessing`` means Kinfolk in this process and its children."""
     if is_installed():
@@ -60,3 +67,12 @@ def install():
         )
     sys.meta_path.insert(0, _finder)
     importlib.import_module(_NAME)
+    _tell_other_interpreters()
+
+
+def _tell_other_interpreters():
+    """Those that others start in this process's environment: see _site/sitecustomize.py."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_site")
+    path = os.environ.get("PYTHONPATH", "")
+    if folder not in path.split(os.pathsep):
+        os.environ["PYTHONPATH"] = folder + os.pathsep + path if path else folder

@@ -62,7 +62,7 @@ class ForkServer:
     def _command(self):
         preload, arguments = [] if self._bare else self._preload_modules, {}
         if preload:
-            known = ("sys_path", "init_main_from_path")
+            known = ("sys_path", "init_main_from_path", "alias")
             data = spawn.get_preparation_data("ignore")
             arguments = {name: data[name] for name in known if name in data}
             if "init_main_from_path" in arguments:
@@ -72,9 +72,13 @@ class ForkServer:
         return spawn._python_command(f"from kinfolk.forkserver import main; main({words})")
 
 
-def main(preload=(), main_path=None, sys_path=None, **ignored):
+def main(preload=(), main_path=None, sys_path=None, alias=False):
     """What the server executes: imports the modules, then serves; returns never."""
     if preload:
+        if alias:
+            from kinfolk import _alias
+
+            _alias.install()
         if sys_path is not None:
             sys.path[:] = sys_path
         if "__main__" in preload and main_path is not None:
