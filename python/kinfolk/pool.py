@@ -859,6 +859,8 @@ def _raise_encoding_error(reason, value):
 def _rebuild_error(pair):
     """The exception that a worker sent, with its traceback as the cause."""
     error, text = pair
+    if isinstance(error, AttributeError):
+        context.reduction.explain(error)
     return rebuild_exc(error, f'\n"""\n{text}"""')
 
 

@@ -1,11 +1,27 @@
 """The handle of a child that was forked; what all handles have in common."""
 
+import atexit
 import os
 import signal
+import sys
 
 from kinfolk import _core, util
 
 __all__ = ["Popen"]
+
+
+def _run_child(process_obj):
+    """The life of a forked child, but for its very end; returns the exit code."""
+    if sys.version_info < (3, 13):
+        return process_obj._bootstrap()
+    # From 3.13 on, what a child registers for its exit is run; what its parent had registered is not.
+    atexit._clear()
+    atexit.register(util._exit_function)
+    try:
+        return process_obj._bootstrap()
+    finally:
+        atexit._run_exitfuncs()
+        util._flush_std_streams()
 
 
 class Popen:
@@ -24,7 +40,7 @@ class Popen:
         if handle is None:
             code = 1
             try:
-                code = process_obj._bootstrap()
+                code = _run_child(process_obj)
             finally:
                 _core.leave()
                 os._exit(code & 0xFF)

@@ -381,8 +381,6 @@ class Queue(_core.Queue):
 
     def empty(self):
         """Whether nothing is there, at this moment."""
-        if self._closed:
-            raise OSError(f"Queue {self!r} is closed")
         return self.qsize() == 0
 
     def full(self):

@@ -1,11 +1,13 @@
 """Pickling for other processes: the pickler, its registry, and descriptors as objects."""
 
 import array
+import collections
 import copyreg
 import functools
 import io
 import pickle
 import socket
+import sys
 from abc import ABCMeta
 
 
@@ -36,7 +38,7 @@ class ForkingPickler(pickle.Pickler):
     def dumps(cls, obj, protocol=None):
         """The pickle of ``obj``, as a buffer."""
         file = io.BytesIO()
-        cls(file, protocol).dump(obj)
+        _pickler(cls)(file, protocol).dump(obj)
         return file.getbuffer()
 
     loads = pickle.loads
@@ -47,7 +49,54 @@ register = ForkingPickler.register
 
 def dump(obj, file, protocol=None):
     """Pickle ``obj`` into ``file``."""
-    ForkingPickler(file, protocol).dump(obj)
+    _pickler(ForkingPickler)(file, protocol).dump(obj)
+
+
+# --- what was typed at a prompt ---------------------------------------------------------------
+
+
+def at_prompt():
+    """Whether ``__main__`` has what no file has that another process could import."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return path is None or path[:1] == "<" or hasattr(sys, "ps1") or bool(sys.flags.interactive)
+
+
+_by_value = {}
+
+
+def _pickler(cls):
+    """The pickler to use in the place of ``cls``.
+
+    Functions and classes of a ``__main__`` that has no file are pickled by value, by cloudpickle where
+    that is installed; without it, only children that are forked later know them.
+    """
+    if not at_prompt():
+        return cls
+    found = _by_value.get(cls)
+    if found is None:
+        try:
+            import cloudpickle
+        except ImportError:
+            return cls
+
+        class PromptPickler(cloudpickle.CloudPickler):
+            def __init__(self, *args):
+                super().__init__(*args)
+                # Types are registered at any time: their table comes first, as it is.
+                self.dispatch_table = collections.ChainMap(cls._extra_reducers, self.dispatch_table)
+
+        found = _by_value[cls] = PromptPickler
+    return found
+
+
+def explain(error):
+    """Add to an ``AttributeError`` of unpickling why a child does not find what was typed."""
+    if at_prompt() and "on <module '__main__'" in str(error) and error.args:
+        error.args = (
+            f"{error.args[0]}: functions and classes that are typed at a prompt are known to "
+            "children that are forked later; for others, install the package cloudpickle, or "
+            "import them from a module",
+        )
 
 
 # --- descriptors -----------------------------------------------------------------------------

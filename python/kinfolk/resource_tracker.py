@@ -211,7 +211,10 @@ def _clean_up(registered):
 
 
 def main(fd):
-    """What the tracker executes: reads commands from ``fd`` to the end, then removes the rest."""
+    """What the tracker executes: reads commands from ``fd`` to the end, then removes the rest.
+
+    Exits with 1 if there was any.
+    """
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
@@ -233,3 +236,4 @@ def main(fd):
                         pass
     finally:
         _clean_up(registered)
+    sys.exit(any(registered.values()))

@@ -123,7 +123,7 @@ def get_preparation_data(name):
     path = getattr(main, "__file__", None)
     if name is not None:
         data["init_main_from_name"] = name
-    elif path is not None:
+    elif path is not None and path[:1] != "<":
         if not os.path.isabs(path) and process.ORIGINAL_DIR is not None:
             path = os.path.join(process.ORIGINAL_DIR, path)
         data["init_main_from_path"] = os.path.normpath(path)
@@ -245,8 +245,13 @@ def _run_child(data):
         return _main(data)
     except SystemExit as error:
         return process._exit_code(error)
-    except BaseException:
+    except BaseException as error:
         import traceback
+
+        from kinfolk import reduction
+
+        if isinstance(error, AttributeError):
+            reduction.explain(error)
 
         traceback.print_exc()
         return 1
