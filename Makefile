@@ -47,6 +47,17 @@ fuzz-report:
 python: all
 	tools/build-python $(PYTHON) $(BUILD)
 
+# CPython's own suite, in full, under every start method: for Debian's python3, or for each of PYTHONS
+# (with the extension built for it).
+PYTHONS ?= /usr/bin/python3
+conformance: all
+	set -e; for python in $(PYTHONS); do \
+	    test "$$python" = /usr/bin/python3 || tools/build-python "$$python" $(BUILD); \
+	    for method in fork spawn forkserver; do \
+	        tests/conformance/run --python "$$python" --method $$method $(BUILD)/python; \
+	    done; \
+	done
+
 install: all
 	meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX))
 	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
@@ -54,4 +65,4 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all demo test bench bench-quick models stress check-sanitizers fuzz fuzz-report python install clean
+.PHONY: all conformance demo test bench bench-quick models stress check-sanitizers fuzz fuzz-report python install clean

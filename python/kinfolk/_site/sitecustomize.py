@@ -45,4 +45,5 @@ def _run_next():
 
 if "multiprocessing" not in sys.modules:
     sys.meta_path.insert(0, _Finder())
-_run_next()
+if __name__ == "sitecustomize":
+    _run_next()
