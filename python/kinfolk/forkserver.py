@@ -4,8 +4,10 @@ The server is the library's (docs/design/process.md, "Fork server"); here is wha
 what it imports before the first fork.
 """
 
+import contextlib
 import errno
 import os
+import signal
 import sys
 
 from kinfolk import _core, process, spawn, util
@@ -13,6 +15,16 @@ from kinfolk import _core, process, spawn, util
 __all__ = ["ensure_running", "set_forkserver_preload"]
 
 MAXFDS_TO_SEND = 256
+
+
+@contextlib.contextmanager
+def sigint_blocked():
+    """What is started meanwhile is started with SIGINT blocked; here it is delivered afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ForkServer:
@@ -36,7 +48,8 @@ class ForkServer:
 
     def ensure_running(self):
         """Start the server if none runs."""
-        _core.forkserver_ensure([os.fsencode(word) for word in self._command()])
+        with sigint_blocked():
+            _core.forkserver_ensure([os.fsencode(word) for word in self._command()])
 
     def _stop(self):
         """End the server; a later start begins another."""
@@ -50,7 +63,10 @@ class ForkServer:
         """
         while True:
             try:
-                return execute("forkserver", self._command())
+                # Ctrl-C is not for the server, from its first instruction on, and for its children
+                # once they are ready for it.
+                with sigint_blocked():
+                    return execute("forkserver", self._command())
             except OSError as error:
                 if error.errno != errno.EDEADLK:
                     raise

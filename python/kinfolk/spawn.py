@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import runpy
+import signal
 import sys
 import types
 
@@ -211,6 +212,7 @@ def _pack(process_obj, tracker_fd):
     file = io.BytesIO()
     data = get_preparation_data(process_obj._name)
     data["tracker_fd"] = tracker_fd
+    data["method"] = get_spawning_popen().method
     pickle.dump(data, file)
     context.reduction.dump(process_obj, file)
     return file.getbuffer()
@@ -225,6 +227,9 @@ def _main(data):
     process.current_process()._inheriting = True
     try:
         preparation = pickle.load(file)
+        if preparation["method"] == "forkserver":
+            # The server has it blocked: see ForkServer._use.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if preparation.get("alias"):
             from kinfolk import _alias
 

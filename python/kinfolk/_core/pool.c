@@ -77,7 +77,7 @@ static int create(struct pool *self, int processes, int max_tasks, const char *n
     if (rc < 0) {
         kin__py_error(state, rc, "Pool");
     }
-    return rc;
+    return PyErr_Occurred() != NULL ? -1 : 0; /* perhaps of a signal handler */
 }
 
 static PyObject *new_pool(PyTypeObject *type, PyObject *args, PyObject *kwds)

@@ -169,6 +169,10 @@ static PyObject *start_process(PyObject *cls, PyObject *args)
         kin__py_block_end(&block);
         if (rc < 0) {
             kin__py_error(state, rc, "start");
+        } else if (PyErr_Occurred() != NULL) {
+            kin_process_kill(self->handle); /* of a signal handler: nobody will know of the child */
+        }
+        if (PyErr_Occurred() != NULL) {
             Py_CLEAR(self);
         }
     }
