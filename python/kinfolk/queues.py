@@ -336,17 +336,55 @@ class _Feeding:
                 onerror(error, obj)
 
 
+class _FeedingJoinable(_Feeding):
+    """The same, of a ``JoinableQueue``."""
+
+    def _make_pipe(self, ctx):
+        super()._make_pipe(ctx)
+        self._unfinished_tasks = ctx.Semaphore(0)
+        self._cond = ctx.Condition()
+
+    def __getstate__(self):
+        return super().__getstate__(), self._cond, self._unfinished_tasks
+
+    def __setstate__(self, state):
+        inner, self._cond, self._unfinished_tasks = state
+        super().__setstate__(inner)
+
+    def put(self, obj, block=True, timeout=None):
+        """Put an object; ``queue.Full`` if there was no room in time."""
+        with self._cond:
+            super().put(obj, block, timeout)
+            self._unfinished_tasks.release()
+
+    def task_done(self):
+        """One object that was got is dealt with; ``ValueError`` if there is none."""
+        with self._cond:
+            if not self._unfinished_tasks.acquire(False):
+                raise ValueError("task_done() called too many times")
+            if self._unfinished_tasks.get_value() == 0:
+                self._cond.notify_all()
+
+    def join(self):
+        """Wait until all objects ever put are dealt with."""
+        with self._cond:
+            while self._unfinished_tasks.get_value() != 0:
+                self._cond.wait()
+
+
 # --- over the library's queue -----------------------------------------------------------------
 
 
-def _override(cls, names, mixin):
-    """Where ``cls`` overrides one of ``names``, the rest of ``mixin`` takes the place of C's."""
+def _put_on_pipes(cls, names):
+    """If ``cls`` overrides one of ``names``, make it a subclass of its queue's piped sibling."""
     if cls._piped or not any(name in cls.__dict__ for name in names):
         return
-    cls._piped = True
-    for name, value in mixin.__dict__.items():
-        if name not in cls.__dict__ and name not in ("__module__", "__dict__", "__weakref__"):
-            setattr(cls, name, value)
+    plain = next(base for base in cls.__mro__[1:] if base in _siblings)
+    piped = _siblings[plain]
+    if plain in cls.__bases__:
+        cls.__bases__ = tuple(piped if base is plain else base for base in cls.__bases__)
+    else:
+        cls.__bases__ += (piped,)
 
 
 class Queue(_core.Queue):
@@ -357,7 +395,7 @@ class Queue(_core.Queue):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _override(cls, ("_feed", "_start_thread"), _Feeding)
+        _put_on_pipes(cls, ("_feed", "_start_thread"))
 
     def __init__(self, maxsize=0, *, ctx):
         self._maxsize = maxsize if maxsize > 0 else synchronize.SEM_VALUE_MAX
@@ -439,7 +477,7 @@ class SimpleQueue(_core.Queue):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        _override(cls, ("__getstate__", "__setstate__", "put", "get", "_make_methods"), _Piping)
+        _put_on_pipes(cls, ("__getstate__", "__setstate__", "put", "get", "_make_methods"))
 
     def __init__(self, *, ctx):
         self._is_fork_ctx = _fork_context(ctx)
@@ -480,3 +518,22 @@ class SimpleQueue(_core.Queue):
         raise e
 
     __class_getitem__ = classmethod(types.GenericAlias)
+
+
+class _PipedQueue(_Feeding, Queue):
+    _piped = True
+
+
+class _PipedJoinableQueue(_FeedingJoinable, JoinableQueue):
+    _piped = True
+
+
+class _PipedSimpleQueue(_Piping, SimpleQueue):
+    _piped = True
+
+
+_siblings = {
+    Queue: _PipedQueue,
+    JoinableQueue: _PipedJoinableQueue,
+    SimpleQueue: _PipedSimpleQueue,
+}

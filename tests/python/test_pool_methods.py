@@ -1,0 +1,298 @@
+"""Every method of Pool under each start method, errors, deaths, interrupts and leaks."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+FUNCTIONS = """
+import itertools, multiprocessing, os, signal, sys, time
+from multiprocessing.pool import MaybeEncodingError, Pool, RemoteTraceback, ThreadPool
+
+def square(x):
+    return x * x
+
+def add(a, b=0, *, c=0):
+    return a + b + c
+
+def die_at_three(x):
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def fail_at_three(x):
+    if x == 3:
+        raise ValueError(f"no {x}")
+    return x
+
+def nothing():
+    pass
+"""
+
+
+@pytest.mark.parametrize("method", METHODS + ["threads", "subclass"])
+def test_every_method(script, method):
+    make = {
+        "threads": "ThreadPool(3)",
+        "subclass": "Sub(3)",
+    }.get(method, f"multiprocessing.get_context({method!r}).Pool(3)")
+    done = script(
+        FUNCTIONS
+        + f"""
+class Sub(Pool):
+    def _setup_queues(self):
+        super()._setup_queues()
+
+if __name__ == "__main__":
+    squares = [x * x for x in range(40)]
+    with {make} as pool:
+        assert len(pool._pool) == 3 and all(worker.is_alive() for worker in pool._pool)
+        assert pool.apply(add, (1, 2), {{"c": 3}}) == 6
+        assert pool.map(square, range(40)) == squares == pool.map(square, iter(range(40)), 7)
+        assert pool.starmap(add, [(1, 2), (3,)]) == [3, 3]
+        assert list(pool.imap(square, range(40))) == squares == list(pool.imap(square, range(40), 6))
+        assert sorted(pool.imap_unordered(square, iter(range(40)), 3)) == squares
+        assert pool.map(square, []) == [] == list(pool.imap(square, []))
+        called = []
+        results = [
+            pool.apply_async(add, (i,), callback=called.append, error_callback=called.append)
+            for i in range(20)
+        ]
+        assert [result.get(30) for result in results] == list(range(20)) == sorted(called)
+        listed = pool.map_async(fail_at_three, range(6), 2, None, called.append)
+        listed.wait(30)
+        assert listed.ready() and not listed.successful() and repr(called[-1]) == "ValueError('no 3')"
+        slow = pool.apply_async(time.sleep, (0.5,))
+        try:
+            slow.get(0.01)
+        except multiprocessing.TimeoutError:
+            assert not slow.ready()
+        endless = pool.imap(square, itertools.count())
+        assert [next(endless) for _ in range(100)] == [x * x for x in range(100)]
+        late = pool.starmap_async(add, [(1, 1)])
+        assert late.get(30) == [2]
+        pool.terminate()
+        pool.join()
+        try:
+            pool.map(square, [1])
+        except ValueError as error:
+            print(error)
+"""
+    )
+    assert (done.code, done.out, done.err) == (0, "Pool not running\n", "")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_death_fails_one_item_of_a_chunk(script, method):
+    done = script(
+        FUNCTIONS
+        + f"""
+if __name__ == "__main__":
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        result = pool.map_async(die_at_three, range(10), 10)
+        try:
+            result.get(60)
+        except multiprocessing.WorkerLostError as error:
+            print(str(error).split(":")[0])
+        got = []
+        iterator = pool.imap(die_at_three, range(8), 8)
+        while True:
+            try:
+                got.append(next(iterator))
+            except multiprocessing.WorkerLostError:
+                got.append("lost")
+            except StopIteration:
+                break
+        print(got)
+        print(pool.map(square, range(4)))
+""".replace("multiprocessing.WorkerLostError", "multiprocessing.context.WorkerLostError")
+    )
+    assert done.out == "task 3\n[0, 1, 2, 'lost', 4, 5, 6, 7]\n[0, 1, 4, 9]\n", done.err
+
+
+def test_a_death_in_a_pool_with_queues_of_its_own(script):
+    done = script(
+        FUNCTIONS
+        + """
+class Sub(Pool):
+    def _setup_queues(self):
+        super()._setup_queues()
+
+if __name__ == "__main__":
+    with Sub(2) as pool:
+        result = pool.map_async(die_at_three, range(10), 1)
+        try:
+            result.get(60)
+        except multiprocessing.context.WorkerLostError as error:
+            print("lost")
+        print(pool.map(square, range(4)), len(pool._pool))
+"""
+    )
+    assert done.out == "lost\n[0, 1, 4, 9] 2\n", done.err
+
+
+def test_errors(script):
+    done = script(
+        FUNCTIONS
+        + """
+class Odd(Exception):
+    def __init__(self, a, b):
+        super().__init__(a)
+
+class Unloadable:
+    def __reduce__(self):
+        return fail_at_three, (3,)
+
+def raise_odd():
+    raise Odd(1, 2)
+
+def give_unloadable():
+    return Unloadable()
+
+def give_lambda():
+    return lambda: 0
+
+def leave():
+    sys.exit(4)
+
+def show(call, *args):
+    try:
+        print(call(*args))
+    except Exception as error:
+        print(type(error).__name__, str(error).split(". ")[0][:60], "|", type(error.__cause__).__name__)
+
+if __name__ == "__main__":
+    with multiprocessing.Pool(2) as pool:
+        show(pool.map, fail_at_three, [3])
+        show(pool.apply, lambda: 0)
+        show(pool.map, square, [lambda: 0])
+        show(pool.apply, give_lambda)
+        show(pool.apply, give_unloadable)
+        show(pool.apply, raise_odd)
+        show(pool.apply, leave)
+        show(pool.imap, square, [1], 0)
+        show(pool.apply, square, (2,))
+        pool.close()
+        show(pool.apply, nothing)
+    for arguments in (0,), (2, 5), (2, None, (), 0):
+        show(multiprocessing.Pool, *arguments)
+    show(multiprocessing.get_context, "vfork")
+"""
+    )
+    assert done.err == ""
+    told = [re.sub("0x[0-9a-f]+", "0x...", line) for line in done.out.splitlines()]
+    assert told == [
+        "ValueError no 3 | RemoteTraceback",
+        "PicklingError Can't pickle <function <lambda> at 0x...>: attribut | NoneType",
+        "PicklingError Can't pickle <function <lambda> at 0x...>: attribut | NoneType",
+        "MaybeEncodingError Error sending result: '<function give_lambda.<locals>.<lambd | "
+        "RemoteTraceback",
+        "ValueError no 3 | NoneType",
+        "MaybeEncodingError Error sending result: 'Odd(1)' | RemoteTraceback",
+        "WorkerLostError task 0: a worker died while it ran the task | NoneType",
+        "ValueError Chunksize must be 1+, not 0 | NoneType",
+        "4",
+        "ValueError Pool not running | NoneType",
+        "ValueError Number of processes must be at least 1 | NoneType",
+        "TypeError initializer must be a callable | NoneType",
+        "ValueError maxtasksperchild must be a positive int or None | NoneType",
+        "ValueError cannot find context for 'vfork': the start methods are fork, | NoneType",
+    ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ctrl_c_at_any_moment(tmp_path, method):
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import multiprocessing, time\n"
+        "def slow(x):\n"
+        "    time.sleep(0.01)\n"
+        "    return x\n"
+        "if __name__ == '__main__':\n"
+        "    print('begun', flush=True)\n"
+        f"    with multiprocessing.get_context({method!r}).Pool(2) as pool:\n"
+        "        while True:\n"
+        "            pool.map(slow, range(20))\n"
+        "            list(pool.imap_unordered(slow, range(20)))\n"
+    )
+    for _ in range(5):
+        program = subprocess.Popen(
+            [sys.executable, "-m", "kinfolk", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        program.stdout.readline()
+        time.sleep(random.random() * 0.5)
+        os.killpg(program.pid, signal.SIGINT)
+        try:
+            _, told = program.communicate(timeout=30)
+        finally:
+            left = _living(program.pid)
+            subprocess.run(["pkill", "-KILL", "-g", str(program.pid)])
+        assert told.count("KeyboardInterrupt") == 1 == told.count("Traceback"), told
+        assert program.returncode == -signal.SIGINT and left == []
+
+
+def _living(group):
+    """The processes of a group that have not ended within some seconds."""
+    for _ in range(100):
+        found = subprocess.run(
+            ["ps", "-o", "stat=,args=", "-g", str(group)], capture_output=True, text=True
+        ).stdout.splitlines()
+        living = [line for line in found if not line.startswith("Z")]
+        if not living:
+            return []
+        time.sleep(0.05)
+    return living
+
+
+def test_pools_in_a_row_leak_nothing(script):
+    done = script(
+        FUNCTIONS
+        + """
+import gc
+
+def state():
+    gc.collect()
+    with open("/proc/self/status") as file:
+        rss = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+    with open("/proc/self/maps") as file:
+        maps = len(file.readlines())
+    return len(os.listdir("/proc/self/fd")), maps, rss
+
+if __name__ == "__main__":
+    def use():
+        with multiprocessing.Pool(1) as pool:
+            assert pool.map(square, [2]) == [4]
+        queue, lock = multiprocessing.Queue(), multiprocessing.Lock()
+        queue.put(1)
+        with lock:
+            assert queue.get() == 1
+
+    for _ in range(30):
+        use()
+    fds, maps, rss = state()
+    for _ in range(150):
+        use()
+    more = state()
+    assert more[0] == fds, (fds, more)
+    assert more[1] <= maps + 4 and more[2] <= rss + 2048, (maps, rss, more)
+    forgotten = multiprocessing.Pool(1)
+    import warnings
+    warnings.simplefilter("ignore")
+    del forgotten
+    gc.collect()
+    assert multiprocessing.active_children() == []
+    print("ok")
+"""
+    )
+    assert (done.out, done.err) == ("ok\n", "")
