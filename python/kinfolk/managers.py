@@ -1075,6 +1075,41 @@ class DictProxy(_BaseDictProxy):
     __class_getitem__ = classmethod(types.GenericAlias)
 
 
+BaseSetProxy = MakeProxyType(
+    "BaseSetProxy",
+    (
+        "__and__", "__contains__", "__iand__", "__ior__", "__isub__", "__iter__", "__ixor__",
+        "__len__", "__or__", "__rand__", "__ror__", "__rsub__", "__rxor__", "__sub__", "__xor__",
+        "add", "clear", "copy", "difference", "difference_update", "discard", "intersection",
+        "intersection_update", "isdisjoint", "issubset", "issuperset", "pop", "remove",
+        "symmetric_difference", "symmetric_difference_update", "union", "update",
+    ),
+)  # fmt: skip
+BaseSetProxy._method_to_typeid_ = {"__iter__": "Iterator"}
+
+
+class SetProxy(BaseSetProxy):
+    """A proxy of a set."""
+
+    def __ior__(self, value):
+        self._callmethod("__ior__", (value,))
+        return self
+
+    def __iand__(self, value):
+        self._callmethod("__iand__", (value,))
+        return self
+
+    def __ixor__(self, value):
+        self._callmethod("__ixor__", (value,))
+        return self
+
+    def __isub__(self, value):
+        self._callmethod("__isub__", (value,))
+        return self
+
+    __class_getitem__ = classmethod(types.GenericAlias)
+
+
 ArrayProxy = MakeProxyType("ArrayProxy", ("__len__", "__getitem__", "__setitem__"))
 
 BasePoolProxy = MakeProxyType(
@@ -1123,6 +1158,7 @@ for _name, _make, _proxy in (
     ("Pool", pool.Pool, PoolProxy),
     ("list", list, ListProxy),
     ("dict", dict, DictProxy),
+    ("set", set, SetProxy),
     ("Value", Value, ValueProxy),
     ("Array", Array, ArrayProxy),
     ("Namespace", Namespace, NamespaceProxy),
