@@ -612,6 +612,7 @@ class BaseManager:
             return proxy
 
         make.__name__ = typeid
+        make.__doc__ = f"A proxy of a new ``{typeid}`` in the server."
         setattr(cls, typeid, make)
 
 
