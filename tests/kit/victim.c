@@ -109,6 +109,13 @@ static enum kit__progress wait_stop(struct kit__victim *v, bool may_sleep)
     }
 }
 
+static void resume(struct kit__victim *v, int how)
+{
+    int signal = v->signal;
+    v->signal = 0;
+    kit_require(ptrace(how, v->pid, NULL, signal) == 0, "ptrace: %s", strerror(errno));
+}
+
 bool kit__victim_start(struct kit__victim *v, void (*warm)(void *), void (*run)(void *),
                        void *state)
 {
@@ -129,7 +136,12 @@ bool kit__victim_start(struct kit__victim *v, void (*warm)(void *), void (*run)(
         exit(0);
     }
     setpgid(v->pid, v->pid);
-    if (wait_stop(v, false) != KIT__STEPPED || v->rip != (uintptr_t)kit__window_begin) {
+    enum kit__progress progress;
+    while ((progress = wait_stop(v, false)) == KIT__STEPPED && v->signal != 0) {
+        /* A child of its own has ended, say, on its way to the window. */
+        resume(v, PTRACE_CONT);
+    }
+    if (progress != KIT__STEPPED || v->rip != (uintptr_t)kit__window_begin) {
         return false;
     }
     return ptrace(PTRACE_SETOPTIONS, v->pid, NULL, PTRACE_O_EXITKILL) == 0;
@@ -159,13 +171,6 @@ static unsigned rep_length(uint64_t rip)
     }
     bool string = (code[n] >= 0xa4 && code[n] <= 0xa7) || (code[n] >= 0xaa && code[n] <= 0xaf);
     return string ? n + 1 : 0;
-}
-
-static void resume(struct kit__victim *v, int how)
-{
-    int signal = v->signal;
-    v->signal = 0;
-    kit_require(ptrace(how, v->pid, NULL, signal) == 0, "ptrace: %s", strerror(errno));
 }
 
 bool kit__victim_forks(const struct kit__victim *v)
