@@ -37,6 +37,7 @@ struct job {
     struct part *parts;
     Py_ssize_t count;     /* of the parts */
     Py_ssize_t pending;   /* of these, not done */
+    Py_ssize_t first;     /* all parts before this one are done */
     kin_future **spent;   /* earlier futures of parts: a thread may still be waiting on them */
     size_t spent_count;
     PyThread_type_lock finished; /* locked until all is done */
@@ -389,7 +390,10 @@ static int wait_a_while(struct job *job, int64_t timeout_ns)
 {
     enum { MOMENT_NS = 1000000 };
     kin_future *future = NULL;
-    for (Py_ssize_t i = 0; i < job->count && future == NULL; i++) {
+    while (job->first < job->count && job->parts[job->first].items == NULL) {
+        job->first++;
+    }
+    for (Py_ssize_t i = job->first; i < job->count && future == NULL; i++) {
         if (job->parts[i].items != NULL && job->parts[i].future != NULL &&
             kin_future_ready(job->parts[i].future) == 0) {
             future = job->parts[i].future;
