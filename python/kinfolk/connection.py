@@ -1,6 +1,5 @@
 """Connections between processes: pipes, listeners and clients, authentication, waiting for many."""
 
-import hmac
 import os
 import socket
 import tempfile
@@ -228,6 +227,8 @@ def _get_digest_name_and_payload(message):
 
 
 def _digest(authkey, message, name):
+    import hmac
+
     try:
         return hmac.new(authkey, message, name).digest()
     except ValueError:
@@ -251,6 +252,8 @@ def _verify_challenge(authkey, message, response):
         raise AuthenticationError(
             f"expected {name or 'md5'!r} of length {len(expected)} got {len(answer)}"
         )
+    import hmac
+
     if not hmac.compare_digest(expected, answer):
         raise AuthenticationError("digest received was wrong")
 

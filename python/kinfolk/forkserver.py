@@ -4,10 +4,8 @@ The server is the library's (docs/design/process.md, "Fork server"); here is wha
 what it imports before the first fork.
 """
 
-import contextlib
 import errno
 import os
-import signal
 import sys
 
 from kinfolk import _core, process, spawn, util
@@ -15,16 +13,6 @@ from kinfolk import _core, process, spawn, util
 __all__ = ["ensure_running", "set_forkserver_preload"]
 
 MAXFDS_TO_SEND = 256
-
-
-@contextlib.contextmanager
-def sigint_blocked():
-    """What is started meanwhile is started with SIGINT blocked; here it is delivered afterwards."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class ForkServer:
@@ -48,7 +36,7 @@ class ForkServer:
 
     def ensure_running(self):
         """Start the server if none runs."""
-        with sigint_blocked():
+        with util._SigintBlocked():
             _core.forkserver_ensure([os.fsencode(word) for word in self._command()])
 
     def _stop(self):
@@ -65,7 +53,7 @@ class ForkServer:
             try:
                 # Ctrl-C is not for the server, from its first instruction on, and for its children
                 # once they are ready for it.
-                with sigint_blocked():
+                with util._SigintBlocked():
                     return execute("forkserver", self._command())
             except OSError as error:
                 if error.errno != errno.EDEADLK:

@@ -18,7 +18,7 @@ import traceback
 import types
 import warnings
 
-from kinfolk import _core, context, forkserver, process, spawn, util
+from kinfolk import _core, context, process, util
 from kinfolk.context import TimeoutError, WorkerLostError  # noqa: F401
 
 __all__ = ["Pool", "ThreadPool"]
@@ -357,7 +357,7 @@ class _Engine:
         def start_workers(method, command):
             words = command and [os.fsencode(word) for word in command]
             # Ctrl-C is not for the workers, from their first instruction on: see _enter_worker.
-            with forkserver.sigint_blocked():
+            with util._SigintBlocked():
                 return _core.Pool(
                     pool._processes, start, maxtasks or 0, name, method, words, fds
                 )
@@ -371,8 +371,12 @@ class _Engine:
             start = self._ticket.pack(initializer, initargs)
             fds = self._ticket.fds
             if method == "spawn":
+                from kinfolk import spawn
+
                 self.core = start_workers(method, spawn.get_command_line())
             else:
+                from kinfolk import forkserver
+
                 self.core = forkserver._forkserver._use(start_workers)
         self.submit = self.core.submit
         self.close = self.core.close
@@ -414,6 +418,8 @@ class _Ticket:
     def pack(self, initializer, initargs):
         """The bytes that ``_begin_fresh_worker`` gets."""
         import io
+
+        from kinfolk import spawn
 
         file = io.BytesIO()
         data = spawn.get_preparation_data("PoolWorker")
@@ -799,7 +805,7 @@ def _begin_fresh_worker(name, data):
     """First thing in a worker of spawn or forkserver; ``data`` as ``_Ticket.pack`` made it."""
     import io
 
-    from kinfolk import resource_tracker
+    from kinfolk import resource_tracker, spawn
 
     file = io.BytesIO(data)
     process.current_process()._inheriting = True

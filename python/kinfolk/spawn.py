@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import runpy
 import signal
 import sys
 import types
@@ -183,6 +182,8 @@ def _fixup_main_from_name(name):
         return
     if getattr(current.__spec__, "name", None) == name:
         return  # a fork server has imported it
+    import runpy
+
     _become_main(runpy.run_module(name, run_name="__mp_main__", alter_sys=True))
 
 
@@ -194,6 +195,8 @@ def _fixup_main_from_path(path):
         return
     if getattr(current, "__file__", None) == path:
         return
+    import runpy
+
     _become_main(runpy.run_path(path, run_name="__mp_main__"))
 
 

@@ -3,6 +3,7 @@
 import atexit
 import itertools
 import os
+import signal
 import sys
 import threading
 import weakref
@@ -387,6 +388,16 @@ def _flush_std_streams():
             stream.flush()
         except (AttributeError, ValueError, OSError):
             pass
+
+
+class _SigintBlocked:
+    """What is started meanwhile is started with SIGINT blocked; here it is delivered afterwards."""
+
+    def __enter__(self):
+        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def __exit__(self, *exc_info):
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
 
 
 def spawnv_passfds(path, args, passfds):

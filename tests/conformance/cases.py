@@ -9,11 +9,15 @@ import os
 import sys
 import unittest
 
-from test import _test_multiprocessing
+from test import _test_multiprocessing, test_multiprocessing_main_handling
 
 # The start method, and the package that multiprocessing is to mean.
 METHOD, PACKAGE = os.environ["KINFOLK_CONFORMANCE"].split()
 _test_multiprocessing.install_tests_in_module_dict(globals(), METHOD)
+
+# How __main__ is found again: of scripts, modules, folders and zip files.
+_name = {"fork": "Fork", "spawn": "Spawn", "forkserver": "ForkServer"}[METHOD] + "CmdLineTest"
+MainHandling = getattr(test_multiprocessing_main_handling, _name)
 
 
 def _is_case(value):
