@@ -143,8 +143,11 @@ class Engine:
             for one in self._workers:
                 one.join()
             raise
-        for target in (self._send, self._receive):
-            threading.Thread(target=target, daemon=True, name="Pool").start()
+        self._own_threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._send, self._receive)
+        ]
+        for thread in self._own_threads:
+            thread.start()
 
     # --- called by the pool ---
 
@@ -194,7 +197,7 @@ class Engine:
 
     def join(self):
         """Wait for the workers' end."""
-        if threading.current_thread().name != "Pool":
+        if threading.current_thread() not in self._own_threads:
             self._ended.wait()
         if not self._threads:
             for one in self._workers:

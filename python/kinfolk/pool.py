@@ -575,10 +575,8 @@ class Pool:
     def _call_later(self, result):
         if self._later is None:
             self._later = queue.SimpleQueue()
-            thread = threading.Thread(
-                target=_call_back, args=(self._later,), daemon=True, name="PoolCallbacks"
-            )
-            thread.start()
+            self._caller = threading.Thread(target=_call_back, args=(self._later,), daemon=True)
+            self._caller.start()
         self._later.put(result)
 
     def _check_running(self):
@@ -673,11 +671,10 @@ class Pool:
             self._engine.close()
         self._engine_join()
         later = self._later
-        if later is not None:
+        if later is not None and threading.current_thread() is not self._caller:
             called = threading.Event()
             later.put(called)
-            if threading.current_thread().name != "PoolCallbacks":
-                called.wait()
+            called.wait()
 
     def _engine_join(self):
         core = getattr(self._engine, "core", None)

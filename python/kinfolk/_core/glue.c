@@ -97,16 +97,23 @@ static int run_signal_handlers(void *arg)
     return rc;
 }
 
+/* A blocking call may run Python code, which makes another. */
+static _Thread_local unsigned depth;
+
 void kin__py_block_begin(struct kin__py_block *block)
 {
-    kin_thread_set_interrupt(run_signal_handlers, NULL);
+    if (depth++ == 0) {
+        kin_thread_set_interrupt(run_signal_handlers, NULL);
+    }
     block->thread = PyEval_SaveThread();
 }
 
 void kin__py_block_end(struct kin__py_block *block)
 {
     PyEval_RestoreThread(block->thread);
-    kin_thread_set_interrupt(NULL, NULL);
+    if (--depth == 0) {
+        kin_thread_set_interrupt(NULL, NULL);
+    }
 }
 
 /* --- forks that the library makes (replacement of workers): Python's own protocol ---------- */
@@ -127,7 +134,8 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
-    PyOS_AfterFork_Child(); /* the child goes on holding the GIL: see pool.c */
+    depth = 0;
+    PyOS_AfterFork_Child(); /* the child goes on holding the GIL: see task.c */
 }
 
 int kin__py_install_fork_hooks(void)

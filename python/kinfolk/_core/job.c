@@ -55,6 +55,9 @@ static struct core_state *state_of(struct job *job)
 static void set_error(struct job *job, Py_ssize_t index)
 {
     PyObject *error = kin__py_take_exception();
+    if (PyErr_GivenExceptionMatches(error, PyExc_KeyboardInterrupt)) {
+        PyErr_SetInterrupt(); /* it was meant for the main thread, not for this item alone */
+    }
     if (job->errors == NULL) {
         job->errors = PyDict_New();
     }
