@@ -1,6 +1,8 @@
 /* A dictionary whose table and items another process has overwritten. */
 #include "dict/dict.h"
 
+#include <errno.h>
+
 #include "fuzz.h"
 
 #define STEPS 24
@@ -71,25 +73,48 @@ static void walk(void)
 {
     kin_dict_cursor *cursor;
     char key[64], value[64];
-    REQUIRE(kin_dict_cursor_create(dict, &cursor) == 0);
+    if (kin_dict_cursor_create(dict, &cursor) < 0) {
+        return;
+    }
     for (unsigned i = 0; i < 2 * KEYS; i++) {
         size_t key_size = sizeof key, value_size = sizeof value;
         if (kin_dict_cursor_next(cursor, key, &key_size, value, &value_size) <= 0) {
             break;
         }
+        uint64_t order;
         REQUIRE(key_size <= sizeof key && value_size <= sizeof value);
+        REQUIRE(kin_dict_cursor_order(cursor, &order) == 0);
     }
     kin_dict_cursor_destroy(cursor);
+}
+
+/* What the caller got wrong changes nothing. */
+static void misuse(void)
+{
+    char text[8] = "text";
+    size_t size = sizeof text;
+    uint64_t order;
+    kin_dict_cursor *cursor = NULL;
+    REQUIRE(kin_dict_set(NULL, text, 4, text, 4) == -EINVAL);
+    REQUIRE(kin_dict_set(dict, NULL, 4, text, 4) == -EINVAL);
+    REQUIRE(kin_dict_set(dict, text, 4, NULL, 4) == -EINVAL);
+    REQUIRE(kin_dict_set(dict, text, 4, text, SIZE_MAX) < 0);
+    REQUIRE(kin_dict_cursor_create(NULL, &cursor) == -EINVAL && cursor == NULL);
+    REQUIRE(kin_dict_cursor_next(NULL, text, &size, NULL, NULL) == -EINVAL);
+    REQUIRE(kin_dict_cursor_order(NULL, &order) == -EINVAL);
 }
 
 /* One public operation on one key. */
 static void operate(struct fuzz_input *input)
 {
-    char key[8], buffer[512];
+    char key[32], buffer[512];
     size_t size = fuzz_byte(input) * 2;
     int64_t sum;
     uint8_t which = fuzz_byte(input);
     key_of(key, fuzz_byte(input) % (KEYS + 8));
+    if (which & 32) {
+        strcat(key, " of more than eight");
+    }
     memset(buffer, 'n', sizeof buffer);
     switch (which % 8) {
     case 0:
@@ -120,7 +145,7 @@ static void operate(struct fuzz_input *input)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     setup();
     fuzz_arena_restore();
@@ -131,6 +156,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t step = fuzz_byte(&input);
         kin_dict *other;
         size_t entries;
+        if (step >= FUZZ_FAIL_STEP) {
+            fuzz_fail(step - FUZZ_FAIL_STEP);
+            continue;
+        }
+        if (step == FUZZ_FAIL_STEP - 1) {
+            misuse();
+            continue;
+        }
         switch (step % 16) {
         case 0:
         case 1:

@@ -13,7 +13,9 @@
 
 #include "shm/object.h"
 
+/* What the fuzzer calls (fail.c), and what a target defines. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int fuzz_target(const uint8_t *data, size_t size);
 
 #define REQUIRE(condition)                                                                         \
     do {                                                                                           \
@@ -71,6 +73,11 @@ void fuzz_arena_keep(struct kin__object *object, struct kin__object *more);
 
 /* As it was then. */
 void fuzz_arena_restore(void);
+
+/* The allocation that is the `which`-th from here fails, of the process's memory or of the arena's.
+ * 0: none does. */
+#define FUZZ_FAIL_STEP 0xe0 /* steps from here on call it, with what they exceed this by */
+void fuzz_fail(unsigned which);
 
 /* A piece of shared memory that the peer may have overwritten. */
 struct fuzz_region {

@@ -45,7 +45,7 @@ static size_t prove(const struct end *to, const char *key, uint8_t which, uint8_
     return size + mac;
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
     uint8_t how = fuzz_byte(&input);

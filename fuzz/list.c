@@ -82,7 +82,7 @@ static void operate(struct fuzz_input *input)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     setup();
     fuzz_arena_restore();
@@ -92,6 +92,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (unsigned i = 0; i < STEPS && input.left > 0; i++) {
         uint8_t step = fuzz_byte(&input);
         kin_list *other;
+        if (step >= FUZZ_FAIL_STEP) {
+            fuzz_fail(step - FUZZ_FAIL_STEP);
+            continue;
+        }
         switch (step % 16) {
         case 0:
         case 1:

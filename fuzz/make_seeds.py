@@ -76,6 +76,10 @@ def spoilt(name):
         for step in range(16):
             yield first + bytes([step, 200, step * 3, 1, 2, 3]) * 4
             yield first + bytes([step, 40, 8 * step + step % 8, step, 2, 1]) * 4
+        for fail in range(1, 24) if name != "pool" else ():
+            yield first + bytes([0xe0 + fail]) + steps
+            yield first + steps[:12] + bytes([0xe0 + fail]) + steps
+        yield first + bytes([0xdf])
         for how in hows:
             for at in range(0, 24, 2):
                 yield first + bytes([0, how]) + struct.pack("<H", at) + bytes([at, 2, 1, 0]) + steps
@@ -93,6 +97,10 @@ def ring():
 def cpu():
     """The recorded machines, without the files that nobody reads."""
     unread = ("_mask", "core_cpus\n", "siblings\n", "core_id\n", "cpus\n", "_list\n")
+    for fail in range(1, 8):
+        yield bytes([0xe0 + fail]) + b"== sys/devices/system/cpu/online\n0-1\n"
+    yield struct.pack("<8h", 0, 3, 4, 5, -1, 4095, 3, 1023)
+    yield struct.pack("<40h", *range(100, 900, 20))
     for path in sorted((TOP / "tests/cpu/trees").glob("*.tree")):
         files = path.read_text().split("== ")[1:]
         keep = [f for f in files if not f.split("\n")[0].endswith(tuple(u.strip() for u in unread[:5]))

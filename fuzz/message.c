@@ -125,7 +125,7 @@ static void name_others(void)
     REQUIRE(kin__function_encode(none, NULL, bytes, sizeof bytes) == KIN_ENOENTRY);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     static bool registered;
     if (!registered) {

@@ -77,7 +77,7 @@ static void restore_blocks(void)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     setup();
     fuzz_arena_restore();

@@ -92,7 +92,7 @@ static void use_views(kin_queue *queue, struct fuzz_input *input)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     setup();
     fuzz_arena_restore();
@@ -106,6 +106,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t step = fuzz_byte(&input);
         size_t room = sizeof buffer;
         struct kin_queue_stats stats = {.size = sizeof stats};
+        if (step >= FUZZ_FAIL_STEP) {
+            fuzz_fail(step - FUZZ_FAIL_STEP);
+            continue;
+        }
         switch (step % 16) {
         case 0:
         case 1:

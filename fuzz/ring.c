@@ -5,7 +5,7 @@
 
 #define CAPACITY 1024
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
     struct kin__ring *ring = aligned_alloc(64, kin__ring_bytes(CAPACITY));

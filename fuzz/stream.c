@@ -139,7 +139,7 @@ static void kill_sender(struct wire *wire)
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+int fuzz_target(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
     struct wire wire;

@@ -42,9 +42,6 @@ int kin__item_make(const void *value, size_t value_size, const void *key, size_t
         return rc;
     }
     struct kin__item *item = kin__at(offset, size);
-    if (item == NULL) {
-        return KIN_ECORRUPT;
-    }
     *item = (struct kin__item){.value_size = value_size, .key_size = key_size};
     char *bytes = (char *)(item + 1);
     if (value_size > 0 && !KIN__FAULT(COMMIT_BEFORE_WRITE)) {
@@ -65,9 +62,6 @@ int kin__block_make(uint64_t size, kin__lease *lease, void **ret_block)
         return rc;
     }
     void *block = kin__at(offset, size);
-    if (block == NULL) {
-        return KIN_ECORRUPT;
-    }
     memset(block, 0, size);
     *ret_block = block;
     return 0;

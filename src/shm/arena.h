@@ -13,6 +13,7 @@ int kin__arena_init(void);
 /*
  * Allocates at least `size` bytes, aligned to 64, not zeroed. The block is on `lease` from the
  * instruction that takes it: if this process dies before the lease is dropped, it is freed again.
+ * It lies in the arena, whatever others have written there.
  * KIN_EQUOTA when the quota or the machine's memory is spent (after a sweep), -EINVAL for 0.
  */
 int kin__block_alloc(uint64_t size, kin__lease *lease, uint64_t *ret_offset);
