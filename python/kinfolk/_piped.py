@@ -117,7 +117,7 @@ class Engine:
         self._processes = pool._processes
         self._threads = isinstance(pool, pools.ThreadPool)
         self._numbers = itertools.count()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may run inside
         self._parts = {}  # number -> part, until it is done
         self._begun = {}  # number -> pid
         self._state = pools.RUN
@@ -167,6 +167,8 @@ class Engine:
             with self._lock:
                 self._parts[number] = _Part(job, first, len(chunk), task)
             self._to_send.put(number)
+        if self._state == pools.TERMINATE:
+            self._fail_all()
         return job
 
     def close(self):
@@ -178,6 +180,16 @@ class Engine:
         """Terminate, and wait for the workers' end."""
         self._state = pools.TERMINATE
         self._to_send.put(None)
+        self._fail_all()
+        if self._threads:
+            self._dismiss()
+        else:
+            for one in self._workers:
+                if one.exitcode is None:
+                    one.terminate()
+        self.join()
+
+    def _fail_all(self):
         with self._lock:
             parts = list(self._parts.values())
             self._parts.clear()
@@ -187,13 +199,6 @@ class Engine:
                 part.count,
                 ProcessError("the pool was terminated before the task was done"),
             )
-        if self._threads:
-            self._dismiss()
-        else:
-            for one in self._workers:
-                if one.exitcode is None:
-                    one.terminate()
-        self.join()
 
     def join(self):
         """Wait for the workers' end."""

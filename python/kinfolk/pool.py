@@ -5,7 +5,6 @@ overrides how workers or their queues are made (``_setup_queues``, ``_repopulate
 context with a process class of its own, and ``ThreadPool`` run on ``kinfolk._piped``.
 """
 
-import collections
 import itertools
 import os
 import pickle
@@ -19,7 +18,7 @@ import types
 import warnings
 
 from kinfolk import _core, context, process, util
-from kinfolk.context import TimeoutError, WorkerLostError  # noqa: F401
+from kinfolk.context import ProcessError, TimeoutError, WorkerLostError  # noqa: F401
 
 __all__ = ["Pool", "ThreadPool"]
 
@@ -180,6 +179,96 @@ class MapResult(ApplyResult):
         return self._job.outcome()[0]
 
 
+class _Feed:
+    """Gives an iterable's chunks to the engine, so many ahead of their consumer.
+
+    Knows neither the pool nor the iterator over the results, so that both are collected while its
+    thread waits. What may run in a finalizer only sets flags and puts into a ``SimpleQueue``.
+    """
+
+    def __init__(self, pool, style, func, iterable, chunksize, ordered):
+        self._engine = pool._engine
+        self._call = style, func, chunksize
+        self._source = iter(iterable)
+        # In the order of the items, or as they are done; None at the end.
+        self.jobs = queue.SimpleQueue()
+        self._ordered = ordered
+        self.sent = 0
+        self.exhausted = self._stopped = False
+        self.failure = None
+        self._feeds = pool._feeds
+        self._feeds.add(self)
+        room = max(16, 4 * pool._processes)
+        if isinstance(iterable, (list, tuple, range)):
+            self._thread = None
+            self._filling = threading.Lock()
+            self._fill(room)
+        else:
+            # It may take its time, or wait for what the consumer does.
+            self._tokens = queue.SimpleQueue()
+            self._thread = threading.Thread(
+                target=self._run, args=(room,), daemon=True, name="imap"
+            )
+            self._thread.start()
+
+    def more(self, chunks=1):
+        """So many more chunks may be sent."""
+        if self._thread is None:
+            self._fill(chunks)
+        else:
+            self._tokens.put(chunks)
+
+    def join(self):
+        """Wait until the source has given all that it has, to the engine."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def stop(self):
+        """The workers have ended: the rest comes to nothing."""
+        self._stopped = True
+        self._end(ProcessError("the pool was terminated before its input was read"))
+        if self._thread is not None:
+            self._tokens.put(1)
+
+    def _run(self, room):
+        while self._send_chunk():
+            room -= 1
+            while room <= 0:
+                room += self._tokens.get()
+
+    def _fill(self, room):
+        with self._filling:
+            while room > 0 and self._send_chunk():
+                room -= 1
+
+    def _send_chunk(self):
+        """Takes a chunk from the source and sends it; False at the end."""
+        if self.exhausted or self._stopped:
+            return False
+        style, func, size = self._call
+        on_done = None if self._ordered else self.jobs.put
+        try:
+            chunk = list(itertools.islice(self._source, size))
+            if not chunk:
+                self._end(None)
+                return False
+            job = self._engine.submit(style, func, chunk, len(chunk), on_done)
+        except Exception as error:
+            self._end(error)
+            return False
+        self.sent += 1
+        if self._ordered:
+            self.jobs.put(job)
+        return True
+
+    def _end(self, failure):
+        if not self.exhausted:
+            self.failure = failure
+            self.exhausted = True
+            self._feeds.discard(self)
+            self.jobs.put(None)
+
+
 class IMapIterator:
     """The results of ``imap``, one by one, in the order of the items.
 
@@ -189,125 +278,65 @@ class IMapIterator:
     _ordered = True
 
     def __init__(self, pool, style, func, iterable, chunksize):
-        self._pool = pool
-        self._style = style
-        self._func = func
-        self._chunksize = chunksize
-        self._source = iter(iterable)
-        self._changed = threading.Condition(threading.Lock())
-        # All under the condition.
-        self._jobs = collections.deque()
-        self._exhausted = False
-        self._failure = None
-        self._room = max(16, 4 * pool._processes)
-        # Jobs that are done, as they come to be; only if not ordered.
-        self._done = queue.SimpleQueue()
-        self._sent = 0
+        self._pool = pool  # not to be collected before its results are read
+        self._feed = _Feed(pool, style, func, iterable, chunksize, self._ordered)
+        # All under the lock.
+        self._lock = threading.Lock()
+        self._job = None
+        self._ended = False
+        self._received = 0
         # Of the chunk that is being consumed.
         self._values = self._errors = None
         self._at = 0
-        pool._iterators.add(self)
-        if isinstance(iterable, (list, tuple, range)):
-            self._thread = None
-            self._fill()
-        else:
-            # It may take its time, or wait for what the consumer does.
-            self._thread = threading.Thread(target=self._feed, daemon=True, name="imap")
-            self._thread.start()
 
-    def _send_chunk(self):
-        """Takes a chunk from the source and sends it; False at the end."""
-        failure = None
-        try:
-            chunk = list(itertools.islice(self._source, self._chunksize))
-        except Exception as error:
-            chunk, failure = [], error
-        on_done = None if self._ordered else self._done.put
-        try:
-            if chunk:
-                job = self._pool._engine.submit(self._style, self._func, chunk, len(chunk), on_done)
-        except Exception as error:
-            chunk, failure = [], error
-        with self._changed:
-            if chunk:
-                self._jobs.append(job)
-                self._sent += 1
-                self._room -= 1
-            else:
-                self._exhausted = True
-                self._failure = failure
-                self._source = None
-                if not self._ordered:
-                    self._done.put(None)
-            self._changed.notify_all()
-            return bool(chunk)
-
-    def _fill(self):
-        while self._room > 0 and not self._exhausted and self._send_chunk():
-            pass
-
-    def _feed(self):
-        while True:
-            with self._changed:
-                while self._room <= 0:
-                    self._changed.wait()
-            if not self._send_chunk():
+    def _receive(self, end):
+        """Makes the job whose results come next ``_job``, which is None at the end."""
+        while self._job is None:
+            if self._ended and (self._ordered or self._received == self._feed.sent):
                 return
+            try:
+                job = self._feed.jobs.get(timeout=_left(end))
+            except queue.Empty:
+                raise TimeoutError from None
+            if job is None:
+                self._ended = True
+            else:
+                self._received += 1
+                self._job = job
 
-    def _unbound(self):
-        """The pool is closed: all that the source has is to be done."""
-        with self._changed:
-            self._room = float("inf")
-            self._changed.notify_all()
-        if self._thread is None:
-            self._fill()
-
-    def _wait_for_source(self):
-        """The source has given all that it has, to the engine."""
-        if self._thread is not None:
-            self._thread.join()
-
-    def _next_job(self, timeout):
-        """The job whose results come next; None at the end."""
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while not self._jobs and not self._exhausted:
-                if not self._changed.wait(None if end is None else max(0, end - time.monotonic())):
-                    raise TimeoutError
-            if not self._jobs:
-                return None
-            job = self._jobs[0]
-        if not job.wait(None if end is None else max(0, end - time.monotonic())):
+    def _next_chunk(self, end):
+        self._receive(end)
+        job = self._job
+        if job is None:
+            failure, self._feed.failure = self._feed.failure, None
+            if failure is not None:
+                raise failure
+            raise StopIteration
+        if not job.wait(_left(end)):
             raise TimeoutError
-        with self._changed:
-            self._jobs.popleft()
-        return job
+        self._job = None
+        self._values, self._errors = job.outcome()
+        self._at = 0
+        self._feed.more()
 
     def next(self, timeout=None):
         """The next result, or the exception that the call raised; ``TimeoutError``: not yet."""
-        while self._values is None or self._at == len(self._values):
-            self._values = None
-            job = self._next_job(timeout)
-            if job is None:
-                failure, self._failure = self._failure, None
-                self._pool._iterators.discard(self)
-                if failure is not None:
-                    raise failure
-                raise StopIteration
-            self._values, self._errors = job.outcome()
-            self._at = 0
-            with self._changed:
-                self._room += 1
-                self._changed.notify_all()
-            if self._thread is None:
-                self._fill()
-        index = self._at
-        self._at += 1
-        if self._errors and index in self._errors:
-            raise self._errors[index]
-        value = self._values[index]
-        self._values[index] = None
-        return value
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._lock.acquire(timeout=-1 if timeout is None else max(0, timeout)):
+            raise TimeoutError
+        try:
+            while self._values is None or self._at == len(self._values):
+                self._values = None
+                self._next_chunk(end)
+            index = self._at
+            self._at += 1
+            if self._errors and index in self._errors:
+                raise self._errors[index]
+            value = self._values[index]
+            self._values[index] = None
+            return value
+        finally:
+            self._lock.release()
 
     __next__ = next
 
@@ -320,26 +349,10 @@ class IMapUnorderedIterator(IMapIterator):
 
     _ordered = False
 
-    def __init__(self, *args):
-        self._received = 0
-        super().__init__(*args)
 
-    def _next_job(self, timeout):
-        while not (self._exhausted and self._received == self._sent):
-            try:
-                job = self._done.get(timeout=timeout)
-            except queue.Empty:
-                raise TimeoutError from None
-            if job is None:
-                continue
-            self._received += 1
-            with self._changed:
-                try:
-                    self._jobs.remove(job)
-                except ValueError:
-                    pass  # it was done before it was there
-            return job
-        return None
+def _left(end):
+    """Seconds until then; None: for ever."""
+    return None if end is None else max(0, end - time.monotonic())
 
 
 # --- the engine -------------------------------------------------------------------------------
@@ -518,7 +531,7 @@ class Pool:
         self._initargs = tuple(initargs)
         self._maxtasksperchild = maxtasksperchild
         self._cache = {}
-        self._iterators = set()
+        self._feeds = set()  # of imap's, until they have sent all
         self._later = None
         self._workers = []
         if self._is_piped():
@@ -531,7 +544,9 @@ class Pool:
             self._engine = _Engine(
                 self, self._ctx, initializer, self._initargs, maxtasksperchild
             )
-        self._terminate = util.Finalize(self, self._engine.end, exitpriority=15)
+        self._terminate = util.Finalize(
+            self, _end, args=(self._engine, self._feeds), exitpriority=15
+        )
         self._state = RUN
 
     def _is_piped(self):
@@ -640,18 +655,18 @@ class Pool:
         """No more work; the workers end when what was accepted is done."""
         if self._state == RUN:
             self._state = CLOSE
-            iterators = list(self._iterators)
-            for iterator in iterators:
-                iterator._unbound()
-            if any(not iterator._exhausted for iterator in iterators):
+            feeds = list(self._feeds)
+            for feed in feeds:
+                feed.more(float("inf"))
+            if any(not feed.exhausted for feed in feeds):
                 # What their sources are still to give was accepted too.
-                threading.Thread(target=self._close_later, args=(iterators,), daemon=True).start()
+                threading.Thread(target=self._close_later, args=(feeds,), daemon=True).start()
             else:
                 self._engine.close()
 
-    def _close_later(self, iterators):
-        for iterator in iterators:
-            iterator._wait_for_source()
+    def _close_later(self, feeds):
+        for feed in feeds:
+            feed.join()
         self._engine.close()
 
     def terminate(self):
@@ -666,8 +681,8 @@ class Pool:
         if self._state not in (CLOSE, TERMINATE):
             raise ValueError("In unknown state")
         if self._state == CLOSE:
-            for iterator in list(self._iterators):
-                iterator._wait_for_source()
+            for feed in list(self._feeds):
+                feed.join()
             self._engine.close()
         self._engine_join()
         later = self._later
@@ -706,6 +721,12 @@ class Pool:
             f"<{cls.__module__}.{cls.__qualname__} state={self._state} "
             f"pool_size={len(self._pool)}>"
         )
+
+
+def _end(engine, feeds):
+    for feed in list(feeds):
+        feed.stop()
+    engine.end()
 
 
 def _context():

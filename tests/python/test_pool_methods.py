@@ -259,7 +259,7 @@ def test_pools_in_a_row_leak_nothing(script):
     done = script(
         FUNCTIONS
         + """
-import gc
+import gc, threading, warnings
 
 def state():
     gc.collect()
@@ -278,21 +278,33 @@ if __name__ == "__main__":
         with lock:
             assert queue.get() == 1
 
+    def forget():
+        # Collected as it stands, with a feeding thread and a thread for call-backs.
+        pool = multiprocessing.Pool(1)
+        assert pool.apply_async(square, (3,), callback=str).get() == 9
+        endless = pool.imap(square, itertools.count())
+        assert [next(endless) for _ in range(3)] == [0, 1, 4]
+
+    warnings.simplefilter("ignore", ResourceWarning)
     for _ in range(30):
         use()
+        forget()
     fds, maps, rss = state()
-    for _ in range(150):
+    for i in range(1000):
         use()
+        if i % 10 == 0:
+            forget()
     more = state()
     assert more[0] == fds, (fds, more)
     assert more[1] <= maps + 4 and more[2] <= rss + 2048, (maps, rss, more)
-    forgotten = multiprocessing.Pool(1)
-    import warnings
-    warnings.simplefilter("ignore")
-    del forgotten
-    gc.collect()
-    assert multiprocessing.active_children() == []
+    deadline = time.monotonic() + 10
+    while threading.active_count() > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.enumerate() == [threading.main_thread()]
+    children = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+    assert children == [], children
     print("ok")
-"""
+""",
+        timeout=300,
     )
     assert (done.out, done.err) == ("ok\n", "")
