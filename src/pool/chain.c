@@ -32,29 +32,30 @@ int kin__chain_add(kin_pool *pool, uint64_t size, struct kin__pool_block **ret_b
         }
         pool->blocks = block;
         kin__a64_store(&link->next, block->next != NULL ? block->next->value : 0);
+        /* Never on the chain and on a lease: leases are swept first, and with it went its link. */
+        kin__a64_store(&pool->object->limbo, block->value);
+        kin__lease_drop(lease);
         kin__a64_store(&pool->object->chain, block->value); /* the commit */
+        kin__a64_store(&pool->object->limbo, 0);
         *ret_block = block;
     } else {
+        kin__lease_drop(lease);
         free(block);
     }
-    kin__lease_drop(lease);
     return rc;
 }
 
 void kin__chain_remove(kin_pool *pool, struct kin__pool_block *block)
 {
-    uint64_t offset = kin__offset(block->link);
-    /* On our lease before it leaves the chain: dead in between, we still have it freed. */
-    kin__lease *lease = kin__lease_take();
-    kin__lease_hold(lease, offset);
+    kin__a64_store(&pool->object->limbo, block->value);
     kin__a64_store(block->previous != NULL ? &block->previous->link->next : &pool->object->chain,
                    block->next != NULL ? block->next->value : 0);
     *(block->previous != NULL ? &block->previous->next : &pool->blocks) = block->next;
     if (block->next != NULL) {
         block->next->previous = block->previous;
     }
-    kin__block_free(offset);
-    kin__lease_drop(lease);
+    kin__block_free(kin__offset(block->link));
+    kin__a64_store(&pool->object->limbo, 0);
     free(block);
 }
 
@@ -98,8 +99,22 @@ static struct kin__pool_link *link_of(uint64_t value)
                : NULL;
 }
 
+/* Frees what the word names, unless that has happened, and clears the word. */
+static void free_named(kin__a64 *word)
+{
+    uint64_t value = kin__a64_load(word);
+    if (value != 0) {
+        kin__block_free_leased(value);
+        kin__a64_store(word, 0);
+    }
+}
+
+/* A sweeper that dies in here leaves the chain to the next one: a link is alive while it is on it. */
 static void free_chain(struct kin__pool_object *object)
 {
+    if (kin__a64_load(&object->freeing) != kin__a64_load(&object->chain)) {
+        free_named(&object->freeing);
+    }
     for (int i = 0; i < CHAIN_MOST; i++) {
         uint64_t value = kin__a64_load(&object->chain);
         struct kin__pool_link *link = value == 0 ? NULL : link_of(value);
@@ -107,10 +122,12 @@ static void free_chain(struct kin__pool_object *object)
             break;
         }
         uint64_t next = kin__a64_load(&link->next);
-        kin__block_free_leased(value);
+        kin__a64_store(&object->freeing, value);
         kin__a64_store(&object->chain, next);
+        free_named(&object->freeing);
     }
     kin__a64_store(&object->chain, 0);
+    free_named(&object->limbo); /* only now: it may be on the chain */
 }
 
 /* The replies that a worker has sent and nobody has read. */

@@ -77,6 +77,8 @@ struct kin__pool_object {
     struct kin__object object;
     struct kin__doorbell bell __attribute__((aligned(64)));
     kin__a64 chain __attribute__((aligned(64))); /* lease value of the newest of the pool's blocks */
+    kin__a64 limbo;   /* of the block that the parent is adding or removing, or 0 */
+    kin__a64 freeing; /* of the block that a sweeper is taking from the chain, or 0 */
     uint32_t workers;                            /* constant: how many of the following are used */
     kin__a64 worker[KIN__POOL_WORKERS];          /* lease values of the workers' blocks, or 0 */
 };

@@ -1,15 +1,19 @@
 /*
  * Description: a pool's worker is killed at every instruction of what it does with its two rings:
  * messages read, tasks run, replies made and published, a range of a map gone through. Afterwards
- * another worker does the rest:
- * every task and item has come to an end, at most one of them is lost (none where it may be run
- * again), none has run twice that may not, and no block of shared memory is left.
+ * another worker does the rest: every task and item has come to an end, at most one of them is lost
+ * (none where it may be run again), none has run twice that may not, and no block of shared memory
+ * is left. Its parent is killed at every instruction of what it does with them: tasks and ranges
+ * sent, results read, memory given back; and so is the sweeper of a dead one. Afterwards another
+ * sweep leaves nothing of the pool.
  */
 #include "kit/step.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <kinfolk/memory.h>
 
@@ -25,6 +29,7 @@ struct state {
     kin__a32 over;       /* nobody works any more */
     kin_ref pool;
     uint64_t used, blocks; /* in the beginning */
+    uint32_t lost;         /* the slot of a parent that has died */
 };
 
 /* A pool of one worker that nobody has started, in the process that made it. */
@@ -178,11 +183,10 @@ static void make_all(void *arg)
     send_all();
 }
 
-static void make_map(void *arg)
+static void make_range(int *from, int *to)
 {
-    make_pool(arg);
-    items = kin_alloc(ITEMS * sizeof(int));
-    results = kin_alloc(ITEMS * sizeof(int));
+    items = from;
+    results = to;
     for (int i = 0; i < ITEMS; i++) {
         items[i] = i;
         results[i] = -1;
@@ -208,6 +212,12 @@ static void make_map(void *arg)
     pool->maps = &map;
     pool->outstanding = 1;
     kin__map_offer(&map, 0, 0, ITEMS);
+}
+
+static void make_map(void *arg)
+{
+    make_pool(arg);
+    make_range(kin_alloc(ITEMS * sizeof(int)), kin_alloc(ITEMS * sizeof(int)));
     send_all();
 }
 
@@ -404,8 +414,116 @@ static void listen(void *arg)
     }
 }
 
+/* --- the parent dies ------------------------------------------------------------------------ */
+
+
+static void warm_to_send(void *arg)
+{
+    make_pool(arg);
+    make_tasks(TASKS);
+    struct kin__pool_block *older; /* a chain to add to */
+    kit_assert_int(kin__chain_add(pool, 100, &older), 0);
+}
+
+static void warm_to_send_range(void *arg)
+{
+    static int from[ITEMS], to[ITEMS];
+    make_pool(arg);
+    make_range(from, to);
+}
+
+static void send(void *arg)
+{
+    (void)arg;
+    send_all();
+}
+
+static void warm_to_read(void *arg)
+{
+    warm_to_send(arg);
+    send_all();
+    work(arg);
+}
+
+static void read_all(void *arg)
+{
+    (void)arg;
+    kin__pool_drain_one(pool, member());
+}
+
+static void warm_to_clear(void *arg)
+{
+    warm_to_read(arg);
+    make_tasks(TASKS); /* these are still in the ring at the end */
+    kit_assert_int(kin__task_send(pool, member(), pool->backlog[1].last), 0);
+}
+
+static void clear(void *arg)
+{
+    (void)arg;
+    kin__chain_clear(pool);
+    kin__object_drop(object);
+}
+
+/* A parent dies with a chain of blocks, and replies that it has not read. */
+static void lose_parent(void *arg)
+{
+    pid_t parent = kit_fork();
+    if (parent == 0) {
+        warm_to_read(arg);
+        shared->lost = kin__self->slot;
+        kill(getpid(), SIGKILL);
+    }
+    kit_assert_int(waitpid(parent, NULL, 0), parent);
+}
+
+/* The pool is the victim's, which is its only holder. */
+static void begin_parent(void *arg)
+{
+    static bool rehearsed;
+    struct state *state = arg;
+    kit_assert_ok(kin__enter());
+    for (; !rehearsed; rehearsed = true) {
+        for (int i = 0; i < 3; i++) {
+            lose_parent(arg);
+            kin__sweep(true);
+        }
+    }
+    kin__sweep(true);
+    kit_assert_int(kin__heap_usage(&state->used, &state->blocks), 0);
+}
+
+static void begin_sweep(void *arg)
+{
+    begin_parent(arg);
+    lose_parent(arg);
+}
+
+/* The step of a sweep that takes its objects apart; the others are long. */
+static void forget(void *arg)
+{
+    struct state *state = arg;
+    kin__object_forget(state->lost);
+}
+
+static void sweep(void *arg)
+{
+    (void)arg;
+    kin__sweep(true);
+}
+
+static const char *check_nothing_left(void *arg)
+{
+    struct state *state = arg;
+    uint64_t used, blocks;
+    kin__sweep(true);
+    kit_assert_int(kin__heap_usage(&used, &blocks), 0);
+    return blocks == state->blocks ? NULL : "the dead parent's pool is left";
+}
+
 #define STATE .state_size = sizeof(struct state)
 #define WORKER STATE, .survivor = survive
+#define PARENT STATE, .setup = begin_parent, .survivor = sweep, .check = check_nothing_left
 
 static const struct kit_case cases[] = {
     {.name = "worker tells", WORKER, .setup = begin_to_tell, .warm = warm_to_tell, .victim = tell,
@@ -414,6 +532,12 @@ static const struct kit_case cases[] = {
      .check = check_tasks},
     {.name = "worker, chunks of a map", WORKER, .setup = begin_map, .warm = warm_to_run,
      .victim = run_range, .check = check_items},
+    {.name = "parent sends tasks", PARENT, .warm = warm_to_send, .victim = send},
+    {.name = "parent sends a range", PARENT, .warm = warm_to_send_range, .victim = send},
+    {.name = "parent reads", PARENT, .warm = warm_to_read, .victim = read_all},
+    {.name = "parent clears", PARENT, .warm = warm_to_clear, .victim = clear},
+    {.name = "sweeper of a dead parent", STATE, .setup = begin_sweep, .victim = forget,
+     .survivor = sweep, .check = check_nothing_left},
 };
 
 int main(int argc, char **argv)
