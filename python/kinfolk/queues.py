@@ -419,6 +419,9 @@ class Queue(_core.Queue):
 
     def empty(self):
         """Whether nothing is there, at this moment."""
+        # As with the standard library, closing what nobody has used changes nothing here.
+        if self._closed and self._is_used():
+            raise OSError(f"Queue {self!r} is closed")
         return self.qsize() == 0
 
     def full(self):

@@ -239,3 +239,22 @@ if __name__ == "__main__":
 """
     )
     assert (done.code, done.out, done.err) == (0, "ok\n", "")
+
+
+def test_empty_of_a_closed_queue(script):
+    done = script(
+        """
+import multiprocessing
+
+unused, used = multiprocessing.Queue(), multiprocessing.Queue()
+unused.close()
+assert unused.empty()
+used.put(1)
+used.close()
+try:
+    used.empty()
+except OSError as error:
+    print(str(error).split()[-1])
+"""
+    )
+    assert (done.out, done.err) == ("closed\n", "")

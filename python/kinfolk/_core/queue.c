@@ -393,6 +393,14 @@ static PyObject *poll(PyObject *self, PyObject *timeout)
     return PyBool_FromLong(rc == KIN_ETOOBIG);
 }
 
+static PyObject *is_used(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    struct kin_queue_stats stats = {.size = sizeof stats};
+    int rc = kin_queue_stats(((struct queue *)self)->handle, &stats);
+    return rc < 0 ? fail(self, rc, "empty") : PyBool_FromLong(stats.put != 0);
+}
+
 static PyObject *qsize(PyObject *self, PyObject *unused)
 {
     (void)unused;
@@ -452,6 +460,7 @@ static PyMethodDef methods[] = {
     {"qsize", qsize, METH_NOARGS, "qsize() -> int\n\nObjects in the queue, at this moment."},
     {"_put_bytes", put_bytes, METH_VARARGS, "_put_bytes(data, timeout=None)"},
     {"_get_bytes", get_bytes, METH_O, "_get_bytes(timeout) -> bytes"},
+    {"_is_used", is_used, METH_NOARGS, "_is_used() -> bool: was anything ever put"},
     {"_poll", poll, METH_O, "_poll(timeout) -> bool: is anything there"},
     {"_fileno", number, METH_NOARGS, "_fileno() -> int: readable when something may be there"},
     {"_task_done", task_done, METH_NOARGS, "one object that was got is dealt with"},
