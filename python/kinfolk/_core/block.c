@@ -1,7 +1,6 @@
 /* kinfolk._core.Block: zeroed memory of the arena as a writable buffer. Layer: python. */
 #include "core.h"
 
-#include <string.h>
 
 struct block {
     PyObject_HEAD
@@ -41,21 +40,14 @@ static PyObject *new_block(PyTypeObject *type, PyObject *args, PyObject *kwds)
 static PyObject *attach(PyObject *cls, PyObject *bytes)
 {
     kin_ref ref;
-    if (!PyBytes_Check(bytes) || PyBytes_GET_SIZE(bytes) != sizeof ref) {
-        PyErr_SetString(PyExc_ValueError, "malformed reference to a block");
-        return NULL;
-    }
-    memcpy(&ref, PyBytes_AS_STRING(bytes), sizeof ref);
-    return make((PyTypeObject *)cls, 0, &ref);
+    return kin__py_parse_reference(bytes, &ref) ? make((PyTypeObject *)cls, 0, &ref) : NULL;
 }
 
 static PyObject *get_ref(PyObject *self, PyObject *unused)
 {
     (void)unused;
     kin_ref ref;
-    int rc = kin_array_ref(((struct block *)self)->handle, &ref);
-    return rc < 0 ? kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, "share")
-                  : PyBytes_FromStringAndSize((const char *)&ref, sizeof ref);
+    return kin__py_reference(self, kin_array_ref(((struct block *)self)->handle, &ref), &ref);
 }
 
 static int get_buffer(PyObject *self, Py_buffer *view, int flags)

@@ -46,6 +46,13 @@ PyObject *kin__py_dumps(struct core_state *state, PyObject *object);
  * call that failed. If a Python exception is already set (by a signal handler), keeps that. */
 void *kin__py_error(struct core_state *state, int rc, const char *what);
 
+/* None, or the exception for a negative code. */
+PyObject *kin__py_done(PyObject *self, int rc, const char *what);
+
+/* A reference as the bytes that are sent to another process, and back; false with an exception. */
+PyObject *kin__py_reference(PyObject *self, int rc, const kin_ref *ref);
+bool kin__py_parse_reference(PyObject *bytes, kin_ref *ret_ref);
+
 /* Seconds (a number or None: for ever) as the library's nanoseconds; -2 with an exception set. */
 int64_t kin__py_timeout(PyObject *seconds);
 

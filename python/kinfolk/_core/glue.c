@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 void *kin__py_error(struct core_state *state, int rc, const char *what)
@@ -62,6 +63,32 @@ PyObject *kin__py_dumps(struct core_state *state, PyObject *object)
     Py_XDECREF(pickler);
     Py_XDECREF(reduction);
     return pickle;
+}
+
+PyObject *kin__py_done(PyObject *self, int rc, const char *what)
+{
+    if (rc < 0) {
+        return kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, what);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *kin__py_reference(PyObject *self, int rc, const kin_ref *ref)
+{
+    if (rc < 0) {
+        return kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, "share");
+    }
+    return PyBytes_FromStringAndSize((const char *)ref, sizeof *ref);
+}
+
+bool kin__py_parse_reference(PyObject *bytes, kin_ref *ret_ref)
+{
+    if (!PyBytes_Check(bytes) || PyBytes_GET_SIZE(bytes) != sizeof *ret_ref) {
+        PyErr_SetString(PyExc_ValueError, "malformed reference to a shared object");
+        return false;
+    }
+    memcpy(ret_ref, PyBytes_AS_STRING(bytes), sizeof *ret_ref);
+    return true;
 }
 
 int64_t kin__py_timeout(PyObject *seconds)

@@ -7,7 +7,6 @@
 #include "core.h"
 
 #include <errno.h>
-#include <string.h>
 #include <time.h>
 
 struct queue {
@@ -95,11 +94,9 @@ static int init_queue(PyObject *self, PyObject *args, PyObject *kwds)
 static PyObject *attach(PyObject *self, PyObject *bytes)
 {
     kin_ref ref;
-    if (!PyBytes_Check(bytes) || PyBytes_GET_SIZE(bytes) != sizeof ref) {
-        PyErr_SetString(PyExc_ValueError, "malformed reference to a queue");
+    if (!kin__py_parse_reference(bytes, &ref)) {
         return NULL;
     }
-    memcpy(&ref, PyBytes_AS_STRING(bytes), sizeof ref);
     kin_queue *handle = NULL;
     int rc = kin_queue_attach(&ref, &handle);
     if (adopt(self, rc, handle) < 0) {
@@ -112,9 +109,7 @@ static PyObject *get_ref(PyObject *self, PyObject *unused)
 {
     (void)unused;
     kin_ref ref;
-    int rc = kin_queue_ref(((struct queue *)self)->handle, &ref);
-    return rc < 0 ? fail(self, rc, "share")
-                  : PyBytes_FromStringAndSize((const char *)&ref, sizeof ref);
+    return kin__py_reference(self, kin_queue_ref(((struct queue *)self)->handle, &ref), &ref);
 }
 
 static void dealloc(PyObject *self)
