@@ -58,7 +58,8 @@ static PyObject *condition_ref(PyObject *self, PyObject *unused)
 {
     (void)unused;
     kin_ref ref;
-    return kin__py_reference(self, kin_condition_ref(((struct condition *)self)->handle, &ref), &ref);
+    int rc = kin_condition_ref(((struct condition *)self)->handle, &ref);
+    return kin__py_reference(self, rc, &ref);
 }
 
 static bool check_held(struct condition *self, const char *text)
@@ -87,7 +88,7 @@ static PyObject *condition_wait(PyObject *object, PyObject *timeout)
     lock->count = count;
     lock->holder = PyThread_get_thread_ident();
     if (rc < 0 && rc != -ETIMEDOUT) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(object)), rc, "wait");
+        return kin__py_error(kin__py_state_at(object), rc, "wait");
     }
     return PyBool_FromLong(rc >= 0);
 }

@@ -19,11 +19,6 @@ struct connection {
     char writable;
 };
 
-static struct core_state *state_of(PyObject *self)
-{
-    return kin__py_state_of(Py_TYPE(self));
-}
-
 static struct connection *check(PyObject *self)
 {
     struct connection *connection = (struct connection *)self;
@@ -81,7 +76,7 @@ static PyObject *fail(PyObject *self, int rc, bool sending)
         PyErr_Format(PyExc_OSError, "%s", kin_strerror(rc));
         return NULL;
     default:
-        return kin__py_error(state_of(self), rc, sending ? "send" : "recv");
+        return kin__py_error(kin__py_state_at(self), rc, sending ? "send" : "recv");
     }
 }
 
@@ -331,7 +326,7 @@ static PyObject *send(PyObject *self, struct connection *connection, const void 
 static PyObject *send_object(PyObject *self, PyObject *object)
 {
     struct connection *connection = check_writable(self);
-    PyObject *pickle = connection == NULL ? NULL : kin__py_dumps(state_of(self), object);
+    PyObject *pickle = connection == NULL ? NULL : kin__py_dumps(kin__py_state_at(self), object);
     if (pickle == NULL) {
         return NULL;
     }
@@ -440,7 +435,7 @@ static PyObject *recv_object(PyObject *self, PyObject *unused)
     if (message == NULL) {
         return NULL;
     }
-    PyObject *object = PyObject_CallOneArg(state_of(self)->loads, message);
+    PyObject *object = PyObject_CallOneArg(kin__py_state_at(self)->loads, message);
     Py_DECREF(message);
     return object;
 }
@@ -487,7 +482,7 @@ static PyObject *recv_bytes_into(PyObject *self, PyObject *args, PyObject *kwds)
         } else if (rc == KIN_ETOOBIG) {
             PyObject *message = recv_message(self, connection, -1);
             if (message != NULL) {
-                PyErr_SetObject(state_of(self)->buffer_too_short, message);
+                PyErr_SetObject(kin__py_state_at(self)->buffer_too_short, message);
                 Py_DECREF(message);
             }
         } else {

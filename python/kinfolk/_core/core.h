@@ -38,6 +38,12 @@ struct core_state *kin__py_state(PyObject *module);
 /* The same from one of the module's types, or a subclass of one. */
 struct core_state *kin__py_state_of(PyTypeObject *type);
 
+/* The same from an object of one. */
+static inline struct core_state *kin__py_state_at(PyObject *self)
+{
+    return kin__py_state_of(Py_TYPE(self));
+}
+
 /* The pickle of an object for another process, a buffer: by context.reduction.ForkingPickler, so
  * that what is registered there counts. NULL with the exception of the pickling. */
 PyObject *kin__py_dumps(struct core_state *state, PyObject *object);

@@ -76,7 +76,7 @@ static PyObject *event_wait(PyObject *self, PyObject *timeout)
         kin__py_block_end(&block);
     }
     if (rc < 0 && rc != -ETIMEDOUT) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, "wait");
+        return kin__py_error(kin__py_state_at(self), rc, "wait");
     }
     return PyBool_FromLong(rc >= 0);
 }

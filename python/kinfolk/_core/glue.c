@@ -68,7 +68,7 @@ PyObject *kin__py_dumps(struct core_state *state, PyObject *object)
 PyObject *kin__py_done(PyObject *self, int rc, const char *what)
 {
     if (rc < 0) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, what);
+        return kin__py_error(kin__py_state_at(self), rc, what);
     }
     Py_RETURN_NONE;
 }
@@ -76,7 +76,7 @@ PyObject *kin__py_done(PyObject *self, int rc, const char *what)
 PyObject *kin__py_reference(PyObject *self, int rc, const kin_ref *ref)
 {
     if (rc < 0) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(self)), rc, "share");
+        return kin__py_error(kin__py_state_at(self), rc, "share");
     }
     return PyBytes_FromStringAndSize((const char *)ref, sizeof *ref);
 }

@@ -46,7 +46,7 @@ struct job {
 
 static struct core_state *state_of(struct job *job)
 {
-    return kin__py_state_of(Py_TYPE(job));
+    return kin__py_state_at((PyObject *)job);
 }
 
 /* --- results --------------------------------------------------------------------------------- */
@@ -330,7 +330,7 @@ PyObject *kin__py_pool_submit(PyObject *pool, PyObject *args)
     if (chunksize < 1) {
         return PyErr_Format(PyExc_ValueError, "a chunk has at least 1 item, not %zd", chunksize);
     }
-    struct core_state *state = kin__py_state_of(Py_TYPE(pool));
+    struct core_state *state = kin__py_state_at(pool);
     struct job *job = PyObject_GC_New(struct job, state->job_type);
     if (job == NULL) {
         return NULL;

@@ -4,11 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-static struct core_state *state_of(PyObject *self)
-{
-    return PyType_GetModuleState(Py_TYPE(self));
-}
-
 /* What init_arg is: a tag, and the object or the bytes that it announces. NULL with an exception. */
 static char *make_start(PyObject *start, enum kin_start_method method, size_t *ret_size)
 {
@@ -38,7 +33,7 @@ static char *make_start(PyObject *start, enum kin_start_method method, size_t *r
 static int create(struct pool *self, int processes, int max_tasks, const char *name,
                   const char *method_name, PyObject *fds)
 {
-    struct core_state *state = state_of((PyObject *)self);
+    struct core_state *state = kin__py_state_at((PyObject *)self);
     int list[KIN_FDS_MAX];
     struct kin_context context = KIN_CONTEXT_INIT;
     struct kin_process_options process = KIN_PROCESS_OPTIONS_INIT;
@@ -108,18 +103,10 @@ static PyObject *new_pool(PyTypeObject *type, PyObject *args, PyObject *kwds)
     return (PyObject *)self;
 }
 
-static PyObject *done_or_error(PyObject *self, int rc, const char *what)
-{
-    if (rc < 0) {
-        return kin__py_error(state_of(self), rc, what);
-    }
-    Py_RETURN_NONE;
-}
-
 static PyObject *close_pool(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    return done_or_error(self, kin_pool_close(((struct pool *)self)->handle), "close");
+    return kin__py_done(self, kin_pool_close(((struct pool *)self)->handle), "close");
 }
 
 static PyObject *terminate(PyObject *self, PyObject *unused)
@@ -129,7 +116,7 @@ static PyObject *terminate(PyObject *self, PyObject *unused)
     kin__py_block_begin(&block);
     int rc = kin_pool_terminate(((struct pool *)self)->handle);
     kin__py_block_end(&block);
-    return done_or_error(self, rc, "terminate");
+    return kin__py_done(self, rc, "terminate");
 }
 
 static PyObject *join(PyObject *self, PyObject *timeout)
@@ -142,7 +129,7 @@ static PyObject *join(PyObject *self, PyObject *timeout)
     kin__py_block_begin(&block);
     int rc = kin_pool_join(((struct pool *)self)->handle, timeout_ns);
     kin__py_block_end(&block);
-    return done_or_error(self, rc, "join");
+    return kin__py_done(self, rc, "join");
 }
 
 static PyObject *pids(PyObject *self, PyObject *unused)
@@ -151,7 +138,7 @@ static PyObject *pids(PyObject *self, PyObject *unused)
     int found[1024];
     int count = kin_pool_pids(((struct pool *)self)->handle, found, 1024);
     if (count < 0) {
-        return kin__py_error(state_of(self), count, "pids");
+        return kin__py_error(kin__py_state_at(self), count, "pids");
     }
     PyObject *list = PyList_New(0);
     for (int i = 0; list != NULL && i < count && i < 1024; i++) {

@@ -9,11 +9,6 @@ struct process {
     kin_process *handle; /* NULL once closed */
 };
 
-static struct core_state *state_of(PyObject *self)
-{
-    return PyType_GetModuleState(Py_TYPE(self));
-}
-
 /* The handle, or NULL with ValueError. */
 static kin_process *handle_of(PyObject *self)
 {
@@ -280,7 +275,7 @@ static PyObject *join(PyObject *self, PyObject *timeout)
     int rc = kin_process_join(handle, timeout_ns, NULL);
     kin__py_block_end(&block);
     if (rc < 0 && rc != KIN_ESTATUSLOST && rc != -ETIMEDOUT) {
-        return kin__py_error(state_of(self), rc, "join");
+        return kin__py_error(kin__py_state_at(self), rc, "join");
     }
     return PyBool_FromLong(rc != -ETIMEDOUT);
 }
@@ -300,7 +295,7 @@ static PyObject *exitcode(PyObject *self, PyObject *unused)
     if (rc == KIN_ESTATUSLOST) {
         code = 255; /* as multiprocessing reports a status that it could not learn */
     } else if (rc < 0) {
-        return kin__py_error(state_of(self), rc, "exitcode");
+        return kin__py_error(kin__py_state_at(self), rc, "exitcode");
     }
     return PyLong_FromLong(code);
 }
@@ -314,7 +309,7 @@ static PyObject *send_signal(PyObject *self, PyObject *args)
     }
     int rc = kin_process_signal(handle, number);
     if (rc < 0 && rc != -ESRCH) {
-        return kin__py_error(state_of(self), rc, "signal");
+        return kin__py_error(kin__py_state_at(self), rc, "signal");
     }
     Py_RETURN_NONE;
 }
@@ -334,7 +329,7 @@ static PyObject *get_sentinel(PyObject *self, void *unused)
         return NULL;
     }
     int fd = kin_process_sentinel(handle);
-    return fd < 0 ? kin__py_error(state_of(self), fd, "sentinel") : PyLong_FromLong(fd);
+    return fd < 0 ? kin__py_error(kin__py_state_at(self), fd, "sentinel") : PyLong_FromLong(fd);
 }
 
 static PyObject *close_process(PyObject *self, PyObject *unused)

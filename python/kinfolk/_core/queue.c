@@ -15,18 +15,13 @@ struct queue {
     char closed; /* for this process */
 };
 
-static struct core_state *state_of(PyObject *self)
-{
-    return kin__py_state_of(Py_TYPE(self));
-}
-
 static PyObject *fail(PyObject *self, int rc, const char *what)
 {
     if (PyErr_Occurred() == NULL && rc == KIN_ECLOSED) {
         PyErr_SetString(PyExc_OSError, "the queue is closed");
         return NULL;
     }
-    return kin__py_error(state_of(self), rc, what);
+    return kin__py_error(kin__py_state_at(self), rc, what);
 }
 
 static PyObject *raise_named(PyObject *self, const char *name)
@@ -253,7 +248,7 @@ static PyObject *put(PyObject *self, PyObject *const *args, Py_ssize_t count, Py
     if (timeout_ns == -2) {
         return NULL;
     }
-    PyObject *pickle = kin__py_dumps(state_of(self), given[0]);
+    PyObject *pickle = kin__py_dumps(kin__py_state_at(self), given[0]);
     Py_buffer view;
     if (pickle == NULL || PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
         Py_XDECREF(pickle);
@@ -341,7 +336,7 @@ static PyObject *get_for(PyObject *self, int64_t timeout_ns)
     if (message == NULL) {
         return NULL;
     }
-    PyObject *object = PyObject_CallOneArg(state_of(self)->loads, message);
+    PyObject *object = PyObject_CallOneArg(kin__py_state_at(self)->loads, message);
     Py_DECREF(message);
     return object;
 }

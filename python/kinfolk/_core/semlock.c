@@ -58,7 +58,7 @@ static PyObject *acquired(PyObject *object, int rc)
         Py_RETURN_FALSE;
     }
     if (rc < 0) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(object)), rc, "acquire");
+        return kin__py_error(kin__py_state_at(object), rc, "acquire");
     }
     self->count++;
     self->holder = PyThread_get_thread_ident();
@@ -125,7 +125,7 @@ static PyObject *release(PyObject *object, PyObject *unused)
         return NULL;
     }
     if (rc < 0) {
-        return kin__py_error(kin__py_state_of(Py_TYPE(object)), rc, "release");
+        return kin__py_error(kin__py_state_at(object), rc, "release");
     }
     self->count--;
     Py_RETURN_NONE;
