@@ -1,196 +1,359 @@
 /*
- * The barrier's state word and notes (src/sync/barrier.c, docs/design/monitor.md): three parties go through
- * two phases. The first may be killed at any step from its arrival on, the first sweeper too; the third
- * may reset the barrier once. The state is one word: it changes by one store, under the mutex. The
- * door is door.pml's.
+ * The barrier (src/sync/barrier.c, docs/design/monitor.md): two parties a phase, and three processes that
+ * come once or twice. The first brings an action, which may fail; the third may time out, be interrupted,
+ * and end in an orderly way while it waits; who finds the barrier broken may reset it, once in all. Two
+ * may be killed at any step, also while they sweep or reset.
  *
- * Claims: a wait succeeds only if all three arrived in its phase; nobody sleeps for ever, and none
- * needs a slice; once a party has died in a phase that is not over, no wait of it succeeds.
+ * Claims: a phase passes only when its two parties have come, none of them a dead one that has been
+ * swept, and either all of its parties pass or none; the barrier breaks for a cause; without a kill
+ * nobody sleeps whose phase is over or broken, and nobody needs the slice for that; with a kill no
+ * survivor does, nor beside a party that died.
  */
-/* mutants: NOTE_BEHIND_STATE NO_HISTORY NO_LOOK SWEEP_WITHOUT_RING SWEEP_WITHOUT_BREAK */
-/* pan: */
+/* mutants: NOTE_LATE SWEEP_CLEARS_FIRST SWEEP_CURRENT_ONLY NO_HISTORY TIMEOUT_BLIND ACT_BLIND RING_ONE */
+/* pan: -w24 */
 
-#define PARTIES 3
-#define PHASES 2
-#define SWEEPER 3
-#define NONE 9
+#define PROCESSES 3
+#define PARTIES 2
+#define ROUNDS(p) ((p) == 2 -> 1 : 2)
+#define KILLS 2
+#define RESETS 1
+#define PHASES 5
+#define NOBODY 3
 
-/* state */
-byte phase, arrived;
-bool broken;
-bool passed[4];  /* the history: how a phase ended */
+#define FILLING 0
+#define ACTING 1
+#define BROKEN 2
 
-bool noted[3];   /* note: {party, phase} */
-byte noted_phase[3];
+/* The state: one store, so one step. */
+byte phase, arrived, status;
+bool history[PHASES];
+/* {party, phase, waiting}: of the one thread that a process has here. */
+byte note[PROCESSES];
+#define NOTE(phase_, waiting) (1 + 2 * (phase_) + (waiting))
+#define IS_WAITING(p) (note[p] == NOTE(phase, 1))
 
-byte owner = NONE;
-bool dead[10];
-bool known;      /* the first one has begun to arrive, since the last reset */
-byte bell;
-bool asleep[3];
-byte came[4];    /* by phase: parties that arrived and did not die before it was over */
-byte ended;
+byte mutex = NOBODY, sweep_lock = NOBODY;
 
-inline may_die()
+/* The door: its word is what `last` has made it, and has the bit. */
+byte last = NOBODY;
+bool raised;
+bool asleep[PROCESSES];
+
+bool killed[PROCESSES], ended[PROCESSES], swept[PROCESSES];
+byte kills, resets;
+
+/* Ghosts. */
+byte in[PROCESSES];     /* the phase that it waits for */
+#define TOO_MANY 255
+bool party[PROCESSES];  /* it has arrived since the last reset */
+bool left_behind[PROCESSES]; /* it ended, or was interrupted, and its arrival still counts */
+byte arrivals[PHASES];
+bool told_broken[PHASES];
+
+#define IS_GONE(p) (killed[p] || ended[p])
+#define UNSWEPT(p) (IS_GONE(p) && !swept[p])
+#define TO_SWEEP (UNSWEPT(0) || UNSWEPT(1) || UNSWEPT(2))
+#define OWED(p) (killed[p] && party[p])
+#define OVER(p) (phase != in[p])
+#define GOES_ON(p) (in[p] == TOO_MANY -> status != ACTING : OVER(p) || status == BROKEN)
+
+/* One step, or death instead of it. */
+#define die atomic { kills < KILLS -> kills++; asleep[me] = false; killed[me] = true; goto dead }
+#define step(does) if :: die :: atomic { does } fi
+
+inline next_phase(passed)
 {
+	assert(!passed || (arrivals[phase] == PARTIES && !told_broken[phase]));
+	assert(!passed || !((OWED(0) && swept[0]) || (OWED(1) && swept[1]) || (OWED(2) && swept[2])));
+	history[phase] = passed;
+	phase++;
+	status = FILLING;
+	arrived = 0
+}
+
+/* The kernel hands a dead owner's mutex on. The state is whole: nothing to repair. */
+inline lock()
+{
+	step(mutex == NOBODY || IS_GONE(mutex) -> mutex = me)
+}
+
+inline unlock()
+{
+	step(mutex = NOBODY)
+}
+
+inline ring()
+{
+	step(before = raised; last = me);
 	if
-	:: atomic { ((me == 0 && known) || me == SWEEPER) && !dead[me] ->
-			dead[me] = true; if :: me == 0 -> asleep[0] = false :: else fi };
-		goto gone
-	:: true
+	:: before ->
+#ifdef MUTANT_RING_ONE
+		step(
+			if
+			:: asleep[0] -> asleep[0] = false
+			:: asleep[1] -> asleep[1] = false
+			:: asleep[2] -> asleep[2] = false
+			:: !asleep[0] && !asleep[1] && !asleep[2]
+			fi
+		)
+#else
+		step(if :: raised -> raised = false; last = NOBODY :: else fi);
+		step(asleep[0] = false; asleep[1] = false; asleep[2] = false)
+#endif
+	:: else
+	fi;
+	before = false
+}
+
+/* rc: 0, or how it ends */
+#define AGAIN 1
+#define EBROKEN 2
+inline arrive()
+{
+	lock();
+	if
+	:: status == FILLING ->
+#ifndef MUTANT_NOTE_LATE
+		step(note[me] = NOTE(phase, 1));
+#endif
+		step(
+			arrivals[phase]++;
+			in[me] = phase;
+			party[me] = true;
+			last_one = (arrived + 1 == PARTIES);
+			if
+			:: !last_one -> arrived++
+			:: last_one && me == 0 -> arrived++; status = ACTING
+			:: last_one && me != 0 -> next_phase(true)
+			fi
+		);
+#ifdef MUTANT_NOTE_LATE
+		step(note[me] = NOTE(in[me], 1));
+#endif
+		rc = 0
+	:: status == ACTING -> rc = AGAIN
+	:: status == BROKEN -> rc = EBROKEN
+	fi;
+	unlock();
+	if
+	:: rc == 0 && last_one && me != 0 -> ring()
+	:: else
 	fi
 }
 
-inline enter()
+inline break_it()
 {
-	atomic { (owner == NONE || dead[owner]) -> owner = me };
-	may_die()
+	step(status = BROKEN)
 }
 
-inline leave()
-{
-	owner = NONE;
-	may_die()
-}
-
-inline ring_all()
-{
-	atomic { bell++; asleep[0] = false; asleep[1] = false; asleep[2] = false }
-}
-
-inline note()
-{
-	atomic { noted[me] = true; noted_phase[me] = phase; if :: me == 0 -> known = true :: else fi };
-	may_die()
-}
-
-/* How a wait in `mine` ends. */
-inline judge()
+/* At a slice's end: one of the dead, unless somebody is at it. */
+inline sweep()
 {
 	atomic {
 		if
-		:: phase != mine ->
-#ifdef MUTANT_NO_HISTORY
-			over = true; good = true
-#else
-			over = true; good = passed[mine]
-#endif
-		:: phase == mine && broken -> over = true; good = false
-		:: else
-		fi
-	}
-}
-
-proctype Party(byte me)
-{
-	byte seen, mine;
-	bool over, good, last;
-
-	do
-	:: phase < PHASES ->
-		enter();
-		if
-		:: broken -> leave(); goto gone
-		:: phase >= PHASES -> leave(); goto gone
-		:: else
-		fi;
-		over = false;
-		good = false;
-		mine = phase;
-#ifndef MUTANT_NOTE_BEHIND_STATE
-		note();
-#endif
-		atomic {
-			came[mine]++;
-			last = (arrived + 1 == PARTIES);
-			if :: me == 0 -> known = true :: else fi;
+		:: TO_SWEEP && (sweep_lock == NOBODY || IS_GONE(sweep_lock)) ->
+			sweep_lock = me;
 			if
-			:: last -> passed[phase] = true; phase++; arrived = 0
-			:: else -> arrived++
+			:: UNSWEPT(0) -> who = 0
+			:: UNSWEPT(1) -> who = 1
+			:: UNSWEPT(2) -> who = 2
 			fi
-		};
-		may_die();
-#ifdef MUTANT_NOTE_BEHIND_STATE
-		note();
+		:: else
+		fi
+	};
+	if
+	:: who != NOBODY ->
+		lock();
+		breaks = IS_WAITING(who) || (killed[who] && note[who] != 0);
+#ifdef MUTANT_SWEEP_CURRENT_ONLY
+		breaks = IS_WAITING(who);
 #endif
-		leave();
+#ifdef MUTANT_SWEEP_CLEARS_FIRST
+		step(note[who] = 0);
+#endif
 		if
-		:: last -> ring_all(); over = true; good = true
+		:: breaks ->
+			assert(status == BROKEN || killed[who] || left_behind[who]);
+			break_it()
 		:: else
 		fi;
-		may_die();
-		do
-		:: over -> break
-		:: else ->
-			seen = bell;
-			may_die();
-#ifndef MUTANT_NO_LOOK
-			judge();
-			if :: over -> break :: else fi;
-			may_die();
-#endif
-			atomic { if :: bell == seen -> asleep[me] = true :: else fi };
-			if
-			:: atomic { !asleep[me] }
-			:: atomic { me == 0 && known && asleep[0] -> dead[0] = true; asleep[0] = false }; goto gone
-			fi;
-			judge()
-		od;
-		atomic { assert(!good || came[mine] == PARTIES); over = false };
-		if
-		:: broken -> goto gone
-		:: !broken /* next phase, or once more after a reset */
-		fi
-	:: else -> break
-	od;
-gone:
-	ended++
-}
-
-/* By the third, or by somebody else: not after a death, which it would hide. */
-proctype Resetter(byte me)
-{
-	if
-	:: atomic { !dead[0] && (owner == NONE) -> owner = me };
-		if
-		:: atomic { !dead[0] && phase < PHASES ->
-			passed[phase] = false; phase++; arrived = 0; broken = false; known = false };
-			noted[0] = false;
-			noted[1] = false;
-			noted[2] = false;
-		:: atomic { dead[0] || phase >= PHASES }
-		fi;
-		owner = NONE;
-		ring_all()
-	:: true
+		step(note[who] = 0);
+		breaks = false;
+		unlock();
+		ring();
+		step(swept[who] = true; sweep_lock = NOBODY; who = NOBODY)
+	:: else
 	fi
 }
 
-proctype Sweeper(byte me)
+inline announce()
 {
-end_nobody_dies:
-	dead[0] && (me == SWEEPER || dead[SWEEPER]);
-	enter();
-#ifndef MUTANT_SWEEP_WITHOUT_BREAK
+	step(raised = true; last = me)
+}
+
+/* futex_wait: compares and sleeps in one step */
+inline sleep()
+{
+	step(if :: last == me && raised -> asleep[me] = true :: else fi)
+}
+
+proctype Process(byte me)
+{
+	byte rounds, who = NOBODY, rc;
+	bool last_one, before, breaks;
+
+next:
+	atomic {
+		rc = 0;
+		last_one = false;
+		in[me] = 0;
+		if
+		:: rounds < ROUNDS(me) -> rounds++
+		:: ended[me] = true; goto dead
+		fi
+	};
+	arrive();
+one_too_many:
 	if
-	:: noted[0] -> broken = true; may_die()
+	:: rc == AGAIN ->
+		in[me] = TOO_MANY;
+		announce();
+		arrive();
+		if
+		:: rc == AGAIN ->
+			sleep();
+			if
+			:: atomic { !asleep[me] -> goto one_too_many }
+			:: atomic { asleep[me] && (TO_SWEEP || (kills > 0 && GOES_ON(me))) -> asleep[me] = false }
+			:: die
+			fi;
+			sweep();
+			goto one_too_many
+		:: else
+		fi
 	:: else
 	fi;
+	if
+	:: rc == EBROKEN -> goto broken
+	:: rc == 0 && last_one && me == 0 -> goto act
+	:: rc == 0 && last_one && me != 0 -> goto next
+	:: else
+	fi;
+wait:
+	announce();
+	step(rc = (OVER(me) -> (history[in[me]] -> 0 : EBROKEN) : (status == BROKEN -> EBROKEN : AGAIN)));
+#ifdef MUTANT_NO_HISTORY
+	if :: OVER(me) -> rc = 0 :: else fi;
 #endif
-	noted[0] = false;
-	may_die();
-	leave();
-#ifndef MUTANT_SWEEP_WITHOUT_RING
-	ring_all();
+	if
+	:: rc == AGAIN
+	:: rc == EBROKEN -> atomic { told_broken[in[me]] = true; assert(!history[in[me]]) }; goto broken
+	:: rc == 0 -> assert(arrivals[in[me]] == PARTIES && !told_broken[in[me]]); goto next
+	fi;
+	sleep();
+	if
+	:: atomic { !asleep[me] -> goto wait }
+	/* The slice, which without a death nobody needs. */
+	:: atomic { asleep[me] && (TO_SWEEP || (kills > 0 && GOES_ON(me))) -> asleep[me] = false }
+	:: atomic { me == 2 && asleep[me] -> asleep[me] = false; goto time_out }
+	:: atomic { me == 2 && asleep[me] -> asleep[me] = false; goto interrupted }
+	:: atomic { me == 2 && asleep[me] -> asleep[me] = false; ended[me] = true; left_behind[me] = true; goto dead }
+	:: die
+	fi;
+	sweep();
+	goto wait;
+
+time_out:
+	lock();
+#ifdef MUTANT_TIMEOUT_BLIND
+	if
+	:: true ->
+#else
+	if
+	:: !OVER(me) && status != BROKEN ->
 #endif
-gone:
+		step(status = BROKEN; told_broken[in[me]] = true; assert(!history[in[me]]));
+		unlock();
+		ring();
+		goto broken
+	:: else -> unlock()
+	fi;
+	goto next;
+
+interrupted:
+	lock();
+	if
+	:: !OVER(me) && status == FILLING ->
+		step(arrived--; arrivals[phase]--);
+		step(note[me] = NOTE(in[me], 0))
+	:: !OVER(me) && status == ACTING -> left_behind[me] = true /* too late to leave: it counts, and so does its end */
+	:: else
+	fi;
+	unlock();
+	goto next;
+
+act:
+	if
+	:: rc = 0
+	:: rc = EBROKEN
+	:: die
+	fi;
+	lock();
+	if
+#ifndef MUTANT_ACT_BLIND
+	:: OVER(me) || status == BROKEN -> rc = EBROKEN
+#endif
+	:: else ->
+		if
+		:: rc == 0 -> step(next_phase(true))
+		:: else -> break_it()
+		fi
+	fi;
+	unlock();
+	ring();
+	if :: rc == 0 -> goto next :: else fi;
+
+broken:
+	if
+	:: atomic { resets < RESETS -> resets++ }
+	:: goto next
+	fi;
+	lock();
+	step(
+		next_phase(false);
+		/* It makes whole what swept deaths broke. */
+		party[0] = party[0] && note[0];
+		party[1] = party[1] && note[1];
+		party[2] = party[2] && note[2]
+	);
+	step(note[0] = 0; party[0] = false);
+	step(note[1] = 0; party[1] = false);
+	step(note[2] = 0; party[2] = false);
+	unlock();
+	ring();
+	goto next;
+dead:
 	skip
 }
 
-init {
-	atomic {
-		run Party(0); run Party(1); run Party(2);
-		run Sweeper(SWEEPER); run Sweeper(SWEEPER + 1);
-		run Resetter(6)
+#define STILL(p) (asleep[p] || IS_GONE(p))
+#define STUCK(p) (asleep[p] && GOES_ON(p))
+
+/* Nobody moves any more but by an interrupt, a limit or a kill. */
+active proctype Watch()
+{
+end_watch:
+	do
+	:: atomic {
+		STILL(0) && STILL(1) && STILL(2) && (asleep[0] || asleep[1] || asleep[2]) &&
+		((kills == 0 && !left_behind[2]) || (!TO_SWEEP && !STUCK(0) && !STUCK(1) && !STUCK(2))) ->
+			assert(!STUCK(0) && !STUCK(1) && !STUCK(2));
+			assert(status == FILLING && arrived < PARTIES);
+			assert(!OWED(0) && !OWED(1) && !OWED(2))
 	}
+	od
+}
+
+init {
+	atomic { run Process(0); run Process(1); run Process(2) }
 }
