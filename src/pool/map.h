@@ -21,8 +21,9 @@ struct kin__gap {
 
 /*
  * A stretch of the items, in place or copied. Invariant: its items are settled, in a span, or in a
- * worker's range, each exactly once. `items`, `results`, `first` and `block` are the caller's and
- * change only while the window is not in use; the rest is under the lock.
+ * worker's range, each exactly once. Once all are settled (or before it is in use) the window is the
+ * map's caller's, without the lock, though a worker may still have an empty range of it; until then it
+ * is under the lock.
  */
 struct kin__window {
     bool in_use;

@@ -14,6 +14,9 @@
 
 static void settle(struct kin__map *map, unsigned window, uint32_t count)
 {
+    if (count == 0) {
+        return; /* without unsettled items the window may be the caller's again, who has no lock */
+    }
     struct kin__window *w = &map->windows[window];
     w->settled += count;
     if (w->settled >= w->count) {
@@ -153,8 +156,7 @@ int kin__map_item_failed(kin_pool *pool, struct kin__crew *crew, uint64_t index,
 {
     (void)pool;
     struct kin__map *map = crew->map;
-    if (map == NULL || index < crew->begin || index >= map->windows[crew->window].count ||
-        code == 0) {
+    if (map == NULL || index < crew->begin || index >= crew->end || code == 0) {
         return KIN_ECORRUPT;
     }
     if (crew->range_failed > 0 && index <= crew->last_failed) {

@@ -4,6 +4,8 @@
  */
 #include "pool_kit.h"
 
+#include <sys/wait.h>
+
 static void check_twice(kin_pool *pool, size_t count, bool shared, size_t chunk)
 {
     size_t bytes = (count + 1) * sizeof(int);
@@ -302,6 +304,44 @@ START_TEST(taken_back)
 }
 END_TEST
 
+enum { LARGE = 4096 }; /* of such an item the caller copies longer than a worker works on it */
+
+static int first_byte(const void *item, void *result, void *state)
+{
+    (void)state;
+    *(unsigned char *)result = *(const unsigned char *)item;
+    return 0;
+}
+
+/* A worker that never began its range, all of which others took, ends it while the caller is at work
+ * on the items that come next. (For the thread sanitizer: what the one and the other touch differs.) */
+START_TEST(range_emptied_before_it_began)
+{
+    kin_pool *pool = pool_of(PROCESSES, 2);
+    enum { N = 16384, ROUNDS = 24 }; /* eight windows */
+    unsigned char *items = malloc((size_t)N * LARGE), results[N];
+    ck_assert_ptr_nonnull(items);
+    memset(items, 1, (size_t)N * LARGE);
+    int pids[2];
+    for (int round = 0; round < ROUNDS; round++) {
+        ck_assert_int_eq(kin_pool_pids(pool, pids, 2), 2);
+        kill(pids[round % 2], SIGSTOP);
+        pid_t releaser = fork();
+        if (releaser == 0) {
+            usleep(15000 + 1000 * (useconds_t)round);
+            kill(pids[round % 2], SIGCONT);
+            _exit(0);
+        }
+        memset(results, 0, sizeof results);
+        ok(kin_pool_map(pool, first_byte, items, N, LARGE, results, 1, NULL));
+        ck_assert_ptr_null(memchr(results, 0, sizeof results));
+        ck_assert_int_eq(waitpid(releaser, NULL, 0), releaser);
+    }
+    free(items);
+    finish_pool(pool);
+}
+END_TEST
+
 START_TEST(bad_arguments)
 {
     kin_pool *pool = pool_of(_i, 1);
@@ -357,6 +397,7 @@ static Suite *suite(void)
     tcase_add_loop_test(t, raise_stops, 0, KINDS);
     tcase_add_loop_test(t, states, 0, KINDS);
     tcase_add_test(t, taken_back);
+    tcase_add_test(t, range_emptied_before_it_began);
     tcase_add_loop_test(t, bad_arguments, 0, KINDS);
     return s;
 }
