@@ -213,7 +213,7 @@ KIN__FORK_PATH static void after_fork_in_child(void)
     supervisor.session = NULL;
     supervisor.pools = NULL;
     mine = NULL;
-    supervisor.lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_unlock(&supervisor.lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void)

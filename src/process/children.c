@@ -46,7 +46,7 @@ KIN__FORK_PATH static void after_fork_in_child(void)
     children.first = children.last = NULL;
     kin__a32_store_relaxed(&listed, 0);
     kin__a32_store_relaxed(&detached, 0);
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void)

@@ -21,7 +21,7 @@ static void after_fork_in_parent(void)
 
 KIN__FORK_PATH static void after_fork_in_child(void)
 {
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_unlock(&lock);
     current.fds = NULL;
     current.fd_count = 0;
 }

@@ -42,7 +42,7 @@ KIN__FORK_PATH static void after_fork_in_child(void)
         kin__fd_drop(followed);
         followed = -1;
     }
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void)

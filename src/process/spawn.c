@@ -40,7 +40,7 @@ void kin__start_unlock(void)
 
 KIN__FORK_PATH static void after_fork_in_child(void)
 {
-    lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_unlock(&lock);
 }
 
 __attribute__((constructor)) static void watch_forks(void)
