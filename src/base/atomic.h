@@ -74,6 +74,10 @@ KIN__ATOMIC(a64, uint64_t, kin__a64)
 
 #undef KIN__ATOMIC
 
+/* A pointer that one thread sets under a lock and others read without: with what it points to. */
+#define kin__pointer_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define kin__pointer_store(p, value) __atomic_store_n((p), (value), __ATOMIC_RELEASE)
+
 /* Tells the core that the caller spins. */
 static inline void kin__pause(void)
 {

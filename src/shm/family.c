@@ -188,7 +188,7 @@ static int prepare_self(void)
         if (rc < 0) {
             return rc;
         }
-        kin__self = page;
+        kin__pointer_store(&kin__self, page);
     }
     if (!handlers_installed) {
         int rc = pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);

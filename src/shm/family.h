@@ -40,7 +40,8 @@ int kin__family_enter_slowly(void);
  */
 static inline int kin__enter(void)
 {
-    if (KIN__LIKELY(kin__self != NULL && kin__a32_load(&kin__self->ready) != 0)) {
+    struct kin__self *self = kin__pointer_load(&kin__self);
+    if (KIN__LIKELY(self != NULL && kin__a32_load(&self->ready) != 0)) {
         return 0;
     }
     return kin__family_enter_slowly();
