@@ -39,7 +39,7 @@ static int take_all(kin_imap *imap, struct input *in, size_t buffer, int unorder
     static bool seen[100000];
     memset(seen, 0, sizeof seen);
     struct kin_imap_item item;
-    int rc, n = 0;
+    int rc = 1, n = 0;
     while (n < limit && (rc = kin_imap_next(imap, &item, KIN_FOREVER)) == 1) {
         uint64_t i = item.index;
         char text[16];
