@@ -56,17 +56,18 @@ class Popen:
         """The number that the descriptor will have in the child."""
         return fd
 
+    def _learn(self, code):
+        if code is not None:  # another thread may have learned more
+            self.returncode = code
+        return self.returncode
+
     def poll(self, flag=os.WNOHANG):
         """The exit code, or None while the child runs."""
-        if self.returncode is None:
-            self.returncode = self._handle.exitcode()
-        return self.returncode
+        return self._learn(self._handle.exitcode() if self.returncode is None else None)
 
     def wait(self, timeout=None):
         """The exit code once the child has ended, or None when ``timeout`` seconds are over."""
-        if self.returncode is None and self._handle.join(timeout):
-            self.returncode = self._handle.exitcode()
-        return self.returncode
+        return self._learn(self._handle.join(timeout) if self.returncode is None else None)
 
     def _send_signal(self, number):
         if self.returncode is None:

@@ -100,6 +100,39 @@ def test_a_queue_that_is_full_of_memory(script):
     assert (done.out, done.err) == ("full True\nwaited True\n1\n", "")
 
 
+def test_put_waits_for_memory_and_then_for_room(script):
+    done = script(
+        """
+        import os
+        os.environ["KINFOLK_ARENA_QUOTA"] = "16M"
+        import multiprocessing, threading, time
+
+        if __name__ == "__main__":
+            hoard, queue = multiprocessing.Queue(), multiprocessing.Queue(1)
+            try:
+                while True:
+                    hoard.put(bytes(1000000))
+            except MemoryError:
+                pass
+
+            def swap():
+                time.sleep(0.2)
+                for _ in range(3):
+                    hoard.get()
+                queue.put("first")
+                time.sleep(0.2)
+                print(queue.get())
+
+            thread = threading.Thread(target=swap)
+            thread.start()
+            queue.put(bytes(2000000), timeout=30)
+            thread.join()
+            print(len(queue.get()))
+        """
+    )
+    assert (done.out, done.err) == ("first\n2000000\n", "")
+
+
 def test_queue_subclasses_run_on_pipes(script):
     done = script(
         """

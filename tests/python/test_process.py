@@ -64,6 +64,41 @@ def test_life_of_a_process(script):
     assert (done.code, done.out, done.err) == (0, "closed: process object is closed\n", "")
 
 
+def test_close_while_other_threads_join(script):
+    done = script(
+        """
+        import multiprocessing, threading
+
+        def nothing():
+            pass
+
+        def join(popen):
+            try:
+                if popen.wait() != 0:
+                    print(popen.returncode)
+            except ValueError as error:
+                print(error)
+
+        if __name__ == "__main__":
+            for _ in range(100):
+                process = multiprocessing.Process(target=nothing)
+                process.start()
+                threads = [
+                    threading.Thread(target=join, args=(process._popen,)) for _ in range(3)
+                ]
+                for thread in threads:
+                    thread.start()
+                while process.exitcode is None:
+                    pass
+                process.close()
+                for thread in threads:
+                    thread.join()
+            print("done")
+        """
+    )
+    assert (done.code, done.out, done.err) == (0, "done\n", "")
+
+
 def test_identity(script):
     done = script(
         """

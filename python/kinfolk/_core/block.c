@@ -1,7 +1,6 @@
 /* kinfolk._core.Block: zeroed memory of the arena as a writable buffer. Layer: python. */
 #include "core.h"
 
-
 struct block {
     PyObject_HEAD
     kin_array *handle; /* an array of bytes without a lock: it lives as long as anybody holds it */

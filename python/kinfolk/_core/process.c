@@ -7,6 +7,7 @@
 struct process {
     PyObject_HEAD
     kin_process *handle; /* NULL once closed */
+    int joins;           /* that use a handle without the GIL; the last one gives a closed one back */
 };
 
 /* The handle, or NULL with ValueError. */
@@ -36,6 +37,7 @@ static PyObject *fork_process(PyObject *cls, PyObject *args)
         return NULL;
     }
     self->handle = NULL;
+    self->joins = 0;
     struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
     options.name = name;
     options.daemon = daemon;
@@ -148,6 +150,7 @@ static PyObject *start_process(PyObject *cls, PyObject *args)
     if (argv != NULL && kin__py_fill_fds(fds, list, &options.fd_count) == 0 &&
         (self = PyObject_New(struct process, (PyTypeObject *)cls)) != NULL) {
         self->handle = NULL;
+        self->joins = 0;
         context.command = argv;
         options.target = run_child;
         options.arg = data.buf;
@@ -263,6 +266,19 @@ PyObject *kin__py_wait_for_parent(PyObject *module, PyObject *timeout)
 
 /* --- a handle -------------------------------------------------------------------------------- */
 
+/* The exit code, of a call that returned `rc`. */
+static PyObject *code_of(PyObject *self, int rc, int code, const char *what)
+{
+    if (rc == KIN_ESTATUSLOST) {
+        code = 255; /* as multiprocessing reports a status that it could not learn */
+    } else if (rc == -EAGAIN || rc == -ETIMEDOUT) {
+        Py_RETURN_NONE;
+    } else if (rc < 0) {
+        return kin__py_error(kin__py_state_at(self), rc, what);
+    }
+    return PyLong_FromLong(code);
+}
+
 static PyObject *join(PyObject *self, PyObject *timeout)
 {
     kin_process *handle = handle_of(self);
@@ -270,34 +286,26 @@ static PyObject *join(PyObject *self, PyObject *timeout)
     if (timeout_ns == -2) {
         return NULL;
     }
+    struct process *process = (struct process *)self;
+    int code = 0;
     struct kin__py_block block;
+    process->joins++;
     kin__py_block_begin(&block);
-    int rc = kin_process_join(handle, timeout_ns, NULL);
+    int rc = kin_process_join(handle, timeout_ns, &code);
     kin__py_block_end(&block);
-    if (rc < 0 && rc != KIN_ESTATUSLOST && rc != -ETIMEDOUT) {
-        return kin__py_error(kin__py_state_at(self), rc, "join");
+    if (--process->joins == 0 && process->handle == NULL) {
+        kin_process_destroy(handle);
     }
-    return PyBool_FromLong(rc != -ETIMEDOUT);
+    return code_of(self, rc, code, "join");
 }
 
 static PyObject *exitcode(PyObject *self, PyObject *unused)
 {
     (void)unused;
     kin_process *handle = handle_of(self);
-    if (handle == NULL) {
-        return NULL;
-    }
-    int code;
-    int rc = kin_process_exitcode(handle, &code);
-    if (rc == -EAGAIN) {
-        Py_RETURN_NONE;
-    }
-    if (rc == KIN_ESTATUSLOST) {
-        code = 255; /* as multiprocessing reports a status that it could not learn */
-    } else if (rc < 0) {
-        return kin__py_error(kin__py_state_at(self), rc, "exitcode");
-    }
-    return PyLong_FromLong(code);
+    int code = 0;
+    return handle == NULL ? NULL
+                          : code_of(self, kin_process_exitcode(handle, &code), code, "exitcode");
 }
 
 static PyObject *send_signal(PyObject *self, PyObject *args)
@@ -336,7 +344,10 @@ static PyObject *close_process(PyObject *self, PyObject *unused)
 {
     (void)unused;
     struct process *process = (struct process *)self;
-    process->handle = kin_process_destroy(process->handle);
+    if (process->joins == 0) {
+        kin_process_destroy(process->handle);
+    }
+    process->handle = NULL;
     Py_RETURN_NONE;
 }
 
@@ -354,7 +365,7 @@ static PyMethodDef methods[] = {
     {"start", start_process, METH_VARARGS | METH_CLASS,
      "start(method, command, data, fds, name, daemon) -> handle on a child that executes the\n"
      "command and runs kinfolk.spawn._run_child(data)"},
-    {"join", join, METH_O, "join(timeout) -> bool: has it ended; timeout in seconds or None"},
+    {"join", join, METH_O, "join(timeout) -> as exitcode(), after so many seconds at most, or None"},
     {"exitcode", exitcode, METH_NOARGS,
      "exitcode() -> int, minus the signal's number if killed, or None while it runs"},
     {"signal", send_signal, METH_VARARGS, "signal(number): nothing if it has ended"},

@@ -24,9 +24,8 @@ static PyObject *fail(PyObject *self, int rc, const char *what)
     return kin__py_error(kin__py_state_at(self), rc, what);
 }
 
-static PyObject *raise_named(PyObject *self, const char *name)
+static PyObject *raise_named(const char *name)
 {
-    (void)self;
     PyObject *module = PyImport_ImportModule("queue");
     PyObject *error = module == NULL ? NULL : PyObject_GetAttrString(module, name);
     if (error != NULL) {
@@ -176,16 +175,19 @@ static bool parse(const char *function, PyObject *const *args, Py_ssize_t count,
 static int put_when_there_is_memory(kin_queue *handle, const Py_buffer *view, int64_t timeout_ns)
 {
     enum { LOOK_NS = 2000000 };
+    int64_t now = kin__py_now();
+    int64_t deadline = timeout_ns > INT64_MAX - now ? INT64_MAX : now + timeout_ns;
     int rc = KIN_EQUOTA;
-    for (; rc == KIN_EQUOTA && timeout_ns > 0; timeout_ns -= LOOK_NS) {
+    while ((rc == KIN_EQUOTA || rc == -ETIMEDOUT) && now < deadline) {
         struct kin__py_block block;
         kin__py_block_begin(&block);
         nanosleep(&(struct timespec){.tv_nsec = LOOK_NS}, NULL);
         rc = kin_queue_put(handle, view->buf, (size_t)view->len, 0);
         kin__py_block_end(&block);
-        if (PyErr_CheckSignals() < 0) {
+        if (rc < 0 && PyErr_CheckSignals() < 0) {
             return -EINTR;
         }
+        now = kin__py_now();
     }
     return rc;
 }
@@ -204,7 +206,7 @@ static PyObject *put_buffer(PyObject *self, const Py_buffer *view, int64_t timeo
         rc = put_when_there_is_memory(handle, view, timeout_ns);
     }
     if (rc == -ETIMEDOUT) {
-        return raise_named(self, "Full");
+        return raise_named("Full");
     }
     if (rc < 0) {
         return fail(self, rc, "put");
@@ -327,7 +329,7 @@ static PyObject *get_message(PyObject *self, int64_t timeout_ns)
             return NULL;
         }
     }
-    return rc == -ETIMEDOUT ? raise_named(self, "Empty") : fail(self, rc, "get");
+    return rc == -ETIMEDOUT ? raise_named("Empty") : fail(self, rc, "get");
 }
 
 static PyObject *get_for(PyObject *self, int64_t timeout_ns)
