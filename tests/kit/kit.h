@@ -14,6 +14,24 @@
 
 #define KIT_COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+/* Whether this program is built with the thread sanitizer (which sees threads only, and slows them
+ * down), or the address sanitizer (whose memory comes and goes as it likes). */
+#if defined(__has_feature)
+#define KIT__HAS_FEATURE(name) __has_feature(name)
+#else
+#define KIT__HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || KIT__HAS_FEATURE(thread_sanitizer)
+#define KIT_UNDER_TSAN 1
+#else
+#define KIT_UNDER_TSAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || KIT__HAS_FEATURE(address_sanitizer)
+#define KIT_UNDER_ASAN 1
+#else
+#define KIT_UNDER_ASAN 0
+#endif
+
 /* Exit status of a process in which an assertion failed (and said so). */
 #define KIT_EXIT_FAILED 99
 

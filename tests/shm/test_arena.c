@@ -14,6 +14,7 @@
 
 #include <kinfolk/memory.h>
 
+#include "kit/kit.h"
 #include "shm/heap.h"
 #include "shm/object.h"
 
@@ -431,7 +432,7 @@ START_TEST(a_million_objects)
     ck_assert_int_eq(kin__object_create(KIN__TYPE_TEST, 1000, &object), 0);
     kin__object_drop(object);
     uint64_t committed = kin__a64_load(&kin__family.head->committed);
-    int rounds = UNDER_TSAN ? 100000 : 1000000;
+    int rounds = KIT_UNDER_TSAN ? 100000 : 1000000;
     for (int i = 0; i < rounds; i++) {
         if (kin__object_create(KIN__TYPE_TEST, 1000, &object) != 0 ||
             kin__mutex_lock(&object->mutex) != 0) {
@@ -503,7 +504,7 @@ int main(void)
     tcase_add_test(basic, object_memory);
     tcase_add_test(basic, statistics);
     tcase_add_test(basic, a_million_objects);
-    if (!UNDER_ASAN && !UNDER_TSAN) { /* which reserve address space by the terabyte */
+    if (!KIT_UNDER_ASAN && !KIT_UNDER_TSAN) { /* which reserve address space by the terabyte */
         tcase_add_test(basic, under_an_address_space_limit);
     }
     suite_add_tcase(suite, basic);

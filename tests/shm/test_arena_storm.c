@@ -16,6 +16,7 @@
 
 #include <kinfolk/memory.h>
 
+#include "kit/kit.h"
 #include "shm/heap.h"
 
 #define HELD 64
@@ -218,7 +219,7 @@ TCase *arena_storm_case(void)
     TCase *storms = tcase_create("storms");
     tcase_set_timeout(storms, 60);
     tcase_add_test(storms, threads_storm);
-    if (!UNDER_TSAN) { /* it sees threads only, and does not like forks of theirs */
+    if (!KIT_UNDER_TSAN) { /* it sees threads only, and does not like forks of theirs */
         tcase_add_test(storms, processes_storm);
         tcase_add_test(storms, mixed_storm);
         tcase_add_test(storms, growth_race);
