@@ -299,7 +299,7 @@ START_TEST(ten_thousand_leave_nothing)
     kit_assert_int(after.committed, before.committed);
     kit_assert_int(descriptors(), fds);
     long grown = memory_after.ru_maxrss - memory_before.ru_maxrss;
-    kit_require(grown < 512, "%ld KiB more", grown);
+    kit_require(KIT_UNDER_ASAN || grown < 512, "%ld KiB more", grown);
 }
 END_TEST
 
