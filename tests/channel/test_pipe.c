@@ -10,6 +10,7 @@
 #include <kinfolk.h>
 
 #include "channel/peer.h"
+#include "kit/modes.h"
 #include "os/os.h"
 
 #define SECOND INT64_C(1000000000)
@@ -502,7 +503,7 @@ START_TEST(nothing_leaks)
 }
 END_TEST
 
-int main(void)
+static Suite *pipe_suite(void)
 {
     Suite *suite = suite_create("pipe");
     TCase *tcase = tcase_create("one process");
@@ -524,9 +525,7 @@ int main(void)
     tcase_add_test(tcase, foreign_descriptors_are_adopted);
     tcase_add_test(tcase, nothing_leaks);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(pipe_suite)

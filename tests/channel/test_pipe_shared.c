@@ -10,6 +10,7 @@
 
 #include "channel/connection.h"
 #include "channel/peer.h"
+#include "kit/modes.h"
 
 #define SECOND INT64_C(1000000000)
 #define SOON (SECOND / 50)
@@ -410,7 +411,7 @@ START_TEST(closing_with_half_a_message_is_told)
 }
 END_TEST
 
-int main(void)
+static Suite *pipe_shared_suite(void)
 {
     Suite *suite = suite_create("pipe_shared");
     TCase *tcase = tcase_create("shared ends");
@@ -426,9 +427,7 @@ int main(void)
     tcase_add_loop_test(tcase, attached_handles_keep_the_order, 0, KINDS);
     tcase_add_loop_test(tcase, closing_with_half_a_message_is_told, 0, KINDS);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(pipe_shared_suite)

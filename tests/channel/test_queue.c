@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/modes.h"
 #include "shm/slot.h"
 #include "team.h"
 
@@ -577,7 +578,7 @@ START_TEST(messages_outlive_their_process)
 }
 END_TEST
 
-int main(void)
+static Suite *queue_suite(void)
 {
     Suite *suite = suite_create("queue");
     TCase *alone = tcase_create("alone");
@@ -607,10 +608,7 @@ int main(void)
     tcase_add_loop_test(together, a_reference_makes_a_handle, 0, TEAM_MODES);
     tcase_add_test(together, messages_outlive_their_process);
     suite_add_tcase(suite, together);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite;
 }
+
+KIT_CHECK_MAIN(queue_suite)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kit/modes.h"
 #include "shm/slot.h"
 #include "team.h"
 
@@ -308,7 +309,7 @@ START_TEST(a_view_is_its_process_own)
 }
 END_TEST
 
-int main(void)
+static Suite *queue_batch_suite(void)
 {
     Suite *suite = suite_create("queue batches and views");
     TCase *core = tcase_create("core");
@@ -321,9 +322,7 @@ int main(void)
     tcase_add_loop_test(core, views_of_many_members, 0, TEAM_MODES);
     tcase_add_test(core, a_view_is_its_process_own);
     suite_add_tcase(suite, core);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite;
 }
+
+KIT_CHECK_MAIN(queue_batch_suite)

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kit/modes.h"
 #include "shm/slot.h"
 #include "team.h"
 
@@ -331,7 +332,7 @@ START_TEST(dead_sleepers_hold_nobody_up)
 }
 END_TEST
 
-int main(void)
+static Suite *queue_kill_suite(void)
 {
     Suite *suite = suite_create("queue under kills");
     TCase *core = tcase_create("core");
@@ -340,9 +341,7 @@ int main(void)
     tcase_add_test(core, a_dead_workers_task_is_done);
     tcase_add_test(core, dead_sleepers_hold_nobody_up);
     suite_add_tcase(suite, core);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite;
 }
+
+KIT_CHECK_MAIN(queue_kill_suite)

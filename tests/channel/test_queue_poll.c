@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "kit/modes.h"
 #include "team.h"
 
 static kin_queue *create(size_t capacity)
@@ -230,7 +231,7 @@ START_TEST(a_child_has_its_own)
 }
 END_TEST
 
-int main(void)
+static Suite *queue_poll_suite(void)
 {
     Suite *suite = suite_create("queue descriptors");
     TCase *core = tcase_create("core");
@@ -243,9 +244,7 @@ int main(void)
     tcase_add_loop_test(core, pollers_miss_nothing, 0, TEAM_MODES);
     tcase_add_test(core, a_child_has_its_own);
     suite_add_tcase(suite, core);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite;
 }
+
+KIT_CHECK_MAIN(queue_poll_suite)

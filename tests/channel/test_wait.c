@@ -4,6 +4,7 @@
 #include <kinfolk.h>
 
 #include "channel/peer.h"
+#include "kit/modes.h"
 #include "os/os.h"
 
 #define SECOND INT64_C(1000000000)
@@ -127,7 +128,7 @@ START_TEST(woken_by_another)
 }
 END_TEST
 
-int main(void)
+static Suite *wait_suite(void)
 {
     Suite *suite = suite_create("wait");
     TCase *tcase = tcase_create("many");
@@ -141,9 +142,7 @@ int main(void)
     tcase_add_test(tcase, a_process_by_its_pidfd);
     tcase_add_loop_test(tcase, woken_by_another, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(wait_suite)

@@ -7,6 +7,7 @@
 
 #include "connection/address.h"
 #include "connection/handshake.h"
+#include "kit/modes.h"
 
 static const char key[] = "a key that both know";
 #define KEY_SIZE (sizeof key - 1)
@@ -245,7 +246,7 @@ START_TEST(addresses)
 }
 END_TEST
 
-int main(void)
+static Suite *handshake_suite(void)
 {
     Suite *suite = suite_create("handshake");
     TCase *tcase = tcase_create("pure");
@@ -257,9 +258,7 @@ int main(void)
     tcase_add_test(tcase, nonsense_is_refused);
     tcase_add_test(tcase, addresses);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(handshake_suite)

@@ -14,6 +14,7 @@
 #include <kinfolk.h>
 
 #include "channel/peer.h"
+#include "kit/modes.h"
 
 #define SECOND INT64_C(1000000000)
 
@@ -235,7 +236,18 @@ static void find_interpreters(void)
     free(list);
 }
 
-int main(void)
+static Suite *python_suite(void)
+{
+    Suite *suite = suite_create("python");
+    TCase *tcase = tcase_create("interoperation");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, python_listens, 0, 2 * interpreter_count);
+    tcase_add_loop_test(tcase, python_calls, 0, 2 * interpreter_count);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(int argc, char **argv)
 {
     find_interpreters();
     printf("%d interpreters:", interpreter_count);
@@ -247,15 +259,5 @@ int main(void)
     if (interpreter_count == 0) {
         return 77; /* skipped */
     }
-    Suite *suite = suite_create("python");
-    TCase *tcase = tcase_create("interoperation");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, python_listens, 0, 2 * interpreter_count);
-    tcase_add_loop_test(tcase, python_calls, 0, 2 * interpreter_count);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return kit_check_main(argc, argv, (kit_suite_fn *const[]){python_suite}, 1);
 }

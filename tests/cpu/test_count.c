@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kit/modes.h"
 #include "tree.h"
 
 static struct kin_cpu_set set_of(const char *list)
@@ -159,7 +160,7 @@ START_TEST(test_bind)
 }
 END_TEST
 
-int main(void)
+static Suite *count_suite(void)
 {
     Suite *suite = suite_create("cpu count");
     TCase *tcase = tcase_create("count");
@@ -172,9 +173,7 @@ int main(void)
     tcase_add_test(tcase, test_override);
     tcase_add_test(tcase, test_bind);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(count_suite)

@@ -4,6 +4,7 @@
 #include <kinfolk/placement.h>
 #include <string.h>
 
+#include "kit/modes.h"
 #include "tree.h"
 
 static kin_topology *topology;
@@ -258,7 +259,7 @@ START_TEST(test_refusals)
 }
 END_TEST
 
-int main(void)
+static Suite *plan_suite(void)
 {
     Suite *suite = suite_create("cpu plan");
     TCase *tcase = tcase_create("plan");
@@ -273,9 +274,7 @@ int main(void)
     tcase_add_test(tcase, test_default_role);
     tcase_add_test(tcase, test_refusals);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(plan_suite)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cpu/cpu.h"
+#include "kit/modes.h"
 #include "tree.h"
 
 static const struct {
@@ -169,7 +170,7 @@ START_TEST(test_lazy)
 }
 END_TEST
 
-int main(void)
+static Suite *topology_suite(void)
 {
     Suite *suite = suite_create("cpu topology");
     TCase *tcase = tcase_create("topology");
@@ -183,9 +184,7 @@ int main(void)
     tcase_add_test(tcase, test_bare);
     tcase_add_test(tcase, test_this_machine);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(topology_suite)

@@ -13,6 +13,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "shm/slot.h"
 
 static kin_list *list;
@@ -385,11 +386,8 @@ START_TEST(test_storm)
 }
 END_TEST
 
-int main(int argc, char **argv)
+static Suite *list_suite(void)
 {
-    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
-        return quota_main();
-    }
     Suite *suite = suite_create("list");
     TCase *tcase = tcase_create("list");
     tcase_set_timeout(tcase, 60);
@@ -405,9 +403,13 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, test_many_threads);
     tcase_add_test(tcase, test_storm);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
+        return quota_main();
+    }
+    return kit_check_main(argc, argv, (kit_suite_fn *const[]){list_suite}, 1);
 }

@@ -104,16 +104,6 @@ TCase *add_case(Suite *suite, const char *name)
     return t;
 }
 
-int run_suite(int argc, char **argv, Suite *suite)
-{
-    kin_child_main(argc, argv);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}
-
 int twice(const void *item, void *result, void *state)
 {
     (void)state;

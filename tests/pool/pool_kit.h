@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "kit/kit.h"
+#include "kit/modes.h"
 
 /* The loop tests run once for each kind of worker. */
 #define KINDS 2
@@ -64,9 +65,6 @@ struct kin_pool_stats stats_of(kin_pool *pool);
 /* A case of the suite in which signals are as in any process: a worker forked from a test would
  * inherit what Check's runner does to them. */
 TCase *add_case(Suite *suite, const char *name);
-
-/* A test program's main, through which spawned workers enter too. */
-int run_suite(int argc, char **argv, Suite *suite);
 
 /* Runs an int item as told by itself: negative: fails with that value; the others below; result is
  * item * 2. */

@@ -273,7 +273,4 @@ static Suite *suite(void)
     return s;
 }
 
-int main(int argc, char **argv)
-{
-    return run_suite(argc, argv, suite());
-}
+KIT_CHECK_MAIN(suite)

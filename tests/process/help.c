@@ -158,14 +158,3 @@ void reset_signals(void)
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
 }
-
-int run_suite(int argc, char **argv, Suite *suite)
-{
-    (void)argc;
-    (void)argv;
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
-}

@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kit/modes.h"
+
 /* Every test runs under each of these: tcase_add_loop_test(tc, test, 0, METHODS). */
 extern const enum kin_start_method methods[];
 #define METHODS 3
@@ -63,8 +65,5 @@ int try_finish(kin_process *process);
 
 /* A fixture: undoes what Check's runner does to signals, which forked children would inherit. */
 void reset_signals(void);
-
-/* The runner of a test program: begins with kin_child_main. Returns main's value. */
-int run_suite(int argc, char **argv, Suite *suite);
 
 #endif

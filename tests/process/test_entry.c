@@ -177,8 +177,4 @@ static Suite *suite(void)
     return s;
 }
 
-int main(int argc, char **argv)
-{
-    int rc = kin_child_main(argc, argv);
-    return rc != 0 ? rc : run_suite(argc, argv, suite());
-}
+KIT_CHECK_MAIN(suite)

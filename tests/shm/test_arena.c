@@ -15,6 +15,7 @@
 #include <kinfolk/memory.h>
 
 #include "kit/kit.h"
+#include "kit/modes.h"
 #include "shm/heap.h"
 #include "shm/object.h"
 
@@ -487,7 +488,7 @@ START_TEST(under_an_address_space_limit)
 }
 END_TEST
 
-int main(void)
+static Suite *arena_suite(void)
 {
     Suite *suite = suite_create("arena");
     TCase *basic = tcase_create("one process");
@@ -510,9 +511,7 @@ int main(void)
     suite_add_tcase(suite, basic);
     suite_add_tcase(suite, arena_repair_case());
     suite_add_tcase(suite, arena_storm_case());
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(arena_suite)

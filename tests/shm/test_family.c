@@ -13,6 +13,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "shm/object.h"
 #include "shm/slot.h"
 #include "shm/wait.h"
@@ -305,7 +306,7 @@ START_TEST(without_waitv_a_death_is_still_seen)
 }
 END_TEST
 
-int main(void)
+static Suite *family_suite(void)
 {
     Suite *suite = suite_create("family");
     TCase *tc = tcase_create("family");
@@ -323,9 +324,7 @@ int main(void)
     tcase_add_test(tc, interrupt_ends_a_wait);
     tcase_add_test(tc, without_waitv_a_death_is_still_seen);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return suite;
 }
+
+KIT_CHECK_MAIN(family_suite)

@@ -15,6 +15,8 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
+
 /* A name of this test's own; the process's id makes it so. */
 static const char *own_name(const char *what)
 {
@@ -170,6 +172,8 @@ START_TEST(test_read_only)
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
     ck_assert(WIFSIGNALED(status));
     kin_segment_unlink(name);
+    kin_segment_destroy(view);
+    kin_segment_destroy(segment);
 }
 END_TEST
 
@@ -389,7 +393,7 @@ START_TEST(test_elder_child_keeps_it)
 }
 END_TEST
 
-int main(void)
+static Suite *segment_suite(void)
 {
     Suite *suite = suite_create("segment");
     TCase *tests = tcase_create("segment");
@@ -405,9 +409,7 @@ int main(void)
     tcase_add_loop_test(tests, test_orderly_end_of_the_maker, 0, 2);
     tcase_add_test(tests, test_elder_child_keeps_it);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return suite;
 }
+
+KIT_CHECK_MAIN(segment_suite)

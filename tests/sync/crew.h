@@ -69,11 +69,11 @@ void *crew_shared(size_t size);
 uint32_t crew_seed(void);
 uint32_t crew_random(uint32_t *state);
 
-/* Runs a suite of one case. Each of `tests` is run once in every mode if it is a loop test. */
+/* A suite of the tests. Each of `tests` is run once in every mode if it is a loop test. */
 struct crew_test {
     const TTest *test;
     bool modes;
 };
-int crew_main(const char *name, const struct crew_test *tests, size_t count);
+Suite *crew_suite(const char *name, const struct crew_test *tests, size_t count);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 #include "os/os.h"
 #include "shm/slot.h"
@@ -351,7 +352,7 @@ START_TEST(test_reference)
 }
 END_TEST
 
-int main(void)
+static Suite *barrier_suite(void)
 {
     const struct crew_test tests[] = {
         {test_arguments, false},
@@ -367,5 +368,7 @@ int main(void)
         {test_interrupted_party_leaves, true},
         {test_reference, true},
     };
-    return crew_main("barrier", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("barrier", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(barrier_suite)

@@ -6,6 +6,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 #include "os/os.h"
 #include "shm/slot.h"
@@ -491,7 +492,7 @@ START_TEST(test_storm_of_kills)
 }
 END_TEST
 
-int main(void)
+static Suite *condition_suite(void)
 {
     const struct crew_test tests[] = {
         {test_arguments, false},
@@ -508,5 +509,7 @@ int main(void)
         {test_reference, true},
         {test_storm_of_kills, false},
     };
-    return crew_main("condition", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("condition", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(condition_suite)

@@ -5,6 +5,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 
 static kin_event *make(int set)
@@ -200,7 +201,7 @@ START_TEST(test_interrupt)
 }
 END_TEST
 
-int main(void)
+static Suite *event_suite(void)
 {
     const struct crew_test tests[] = {
         {test_flag, false},          {test_set_releases_all, true},
@@ -208,5 +209,7 @@ int main(void)
         {test_a_death_changes_nothing, false}, {test_reference, true},
         {test_interrupt, false},
     };
-    return crew_main("event", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("event", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(event_suite)

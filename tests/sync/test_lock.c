@@ -10,6 +10,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 #include "os/os.h"
 #include "sync/lock.h"
@@ -460,7 +461,7 @@ START_TEST(test_storm_of_kills)
 }
 END_TEST
 
-int main(void)
+static Suite *lock_suite(void)
 {
     const struct crew_test tests[] = {
         {test_basics, false},
@@ -479,5 +480,7 @@ int main(void)
         {test_interrupt, true},
         {test_storm_of_kills, false},
     };
-    return crew_main("lock", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("lock", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(lock_suite)

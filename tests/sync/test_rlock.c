@@ -6,6 +6,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 #include "sync/lock.h"
 
@@ -217,7 +218,7 @@ START_TEST(test_reference)
 }
 END_TEST
 
-int main(void)
+static Suite *rlock_suite(void)
 {
     const struct crew_test tests[] = {
         {test_levels, true},
@@ -228,5 +229,7 @@ int main(void)
         {test_forked_child_is_another_owner, false},
         {test_reference, false},
     };
-    return crew_main("rlock", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("rlock", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(rlock_suite)

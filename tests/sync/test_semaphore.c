@@ -6,6 +6,7 @@
 
 #include <kinfolk.h>
 
+#include "kit/modes.h"
 #include "crew.h"
 #include "os/os.h"
 #include "shm/slot.h"
@@ -376,7 +377,7 @@ START_TEST(test_storm_of_kills)
 }
 END_TEST
 
-int main(void)
+static Suite *semaphore_suite(void)
 {
     const struct crew_test tests[] = {
         {test_counting, false},
@@ -393,5 +394,7 @@ int main(void)
         {test_interrupt, true},
         {test_storm_of_kills, false},
     };
-    return crew_main("semaphore", tests, sizeof tests / sizeof tests[0]);
+    return crew_suite("semaphore", tests, sizeof tests / sizeof tests[0]);
 }
+
+KIT_CHECK_MAIN(semaphore_suite)
