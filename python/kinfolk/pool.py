@@ -366,6 +366,9 @@ class _Engine:
         name = f"{ctx.Process.__name__.replace('Process', '') or method.capitalize()}PoolWorker"
         util._flush_std_streams()
         self._ticket = None
+        me = process.current_process()
+        numbers = [next(process._process_counter) for _ in range(pool._processes)]
+        origin = (me._identity, numbers, me.name, os.getpid())
 
         def start_workers(method, command):
             words = command and [os.fsencode(word) for word in command]
@@ -377,11 +380,11 @@ class _Engine:
 
         if method == "fork":
             fds = ()
-            start = (initializer, initargs, process.current_process().name, os.getpid())
+            start = (initializer, initargs, origin)
             self.core = start_workers(method, None)
         else:
             self._ticket = _Ticket(method)
-            start = self._ticket.pack(initializer, initargs)
+            start = self._ticket.pack(initializer, initargs, origin)
             fds = self._ticket.fds
             if method == "spawn":
                 from kinfolk import spawn
@@ -428,7 +431,7 @@ class _Ticket:
         """Keeps ``obj`` alive as long as the pool."""
         self._kept.append(obj)
 
-    def pack(self, initializer, initargs):
+    def pack(self, initializer, initargs, origin):
         """The bytes that ``_begin_fresh_worker`` gets."""
         import io
 
@@ -438,6 +441,7 @@ class _Ticket:
         data = spawn.get_preparation_data("PoolWorker")
         data["tracker_fd"] = self.tracker
         data["start_method"] = self.method
+        data["origin"] = origin
         pickle.dump(data, file)
         context.set_spawning_popen(self)
         try:
@@ -785,26 +789,33 @@ class ThreadPool(Pool):
 
 
 class _Worker(process.BaseProcess):
-    """The current process inside a worker."""
+    """The current process inside a worker.
 
-    def __init__(self, name, parent_name, parent_pid):
-        self._identity = (int(name.rpartition("-")[2]),)
+    ``name`` is the library's: a kind, and the worker's place in its pool, from 1. ``origin`` is the
+    identity of the process that made the pool, the numbers that it gave its workers, its name and
+    its id.
+    """
+
+    def __init__(self, name, origin):
+        kind, _, place = name.rpartition("-")
+        identity, numbers, parent_name, parent_pid = origin
+        self._identity = (*identity, numbers[int(place) - 1])
         self._config = process.current_process()._config.copy()
         self._config["daemon"] = True
         self._parent_pid = parent_pid
         self._parent_name = parent_name
         self._popen = None
         self._closed = False
-        self._name = name
+        self._name = f"{kind}-" + ":".join(map(str, self._identity))
 
 
-def _enter_worker(name, parent_name, parent_pid):
+def _enter_worker(name, origin):
     # Ctrl-C is the parent's to handle: it terminates the pool, or does not.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     process._process_counter = itertools.count(1)
     process._children = set()
-    process._become(_Worker(name, parent_name, parent_pid))
+    process._become(_Worker(name, origin))
     util._finalizer_registry.clear()
     util._run_after_forkers()
     process.current_process().__dict__.pop("_forgotten", None)
@@ -812,8 +823,8 @@ def _enter_worker(name, parent_name, parent_pid):
 
 def _begin_worker(name, start):
     """First thing in a forked worker: become it, run the initializer."""
-    initializer, initargs, parent_name, parent_pid = start
-    _enter_worker(name, parent_name, parent_pid)
+    initializer, initargs, origin = start
+    _enter_worker(name, origin)
     context._force_start_method("fork")
     if initializer is not None:
         initializer(*initargs)
@@ -838,7 +849,7 @@ def _begin_fresh_worker(name, data):
         initializer, initargs = pickle.load(file)
     finally:
         del process.current_process()._inheriting
-    _enter_worker(name, preparation["parent_name"], preparation["parent_pid"])
+    _enter_worker(name, preparation["origin"])
     if initializer is not None:
         initializer(*initargs)
 

@@ -1,5 +1,7 @@
 """Pool: results, errors, deaths and ends."""
 
+import pytest
+
 
 def test_map_apply_starmap(script):
     done = script(
@@ -85,6 +87,36 @@ def test_a_dead_worker_costs_its_item_only(script):
         """
     )
     assert (done.code, done.out) == (0, "kill lost\nexit lost\nsys.exit lost\n")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_names_of_workers(script, method):
+    """No two children of a process have the same name, and those of a child begin with its own."""
+    done = script(
+        f"""
+        import multiprocessing, time
+
+        def name(_):
+            time.sleep(0.1)
+            me = multiprocessing.current_process()
+            assert me.name.endswith("Worker-" + ":".join(map(str, me._identity))), me.name
+            return me.name.partition("-")[2]
+
+        def both():
+            with multiprocessing.Pool(1) as pool:
+                print(pool.map(name, range(1)))
+
+        if __name__ == "__main__":
+            multiprocessing.set_start_method("{method}")
+            child = multiprocessing.Process(target=both)
+            with multiprocessing.Pool(2) as one, multiprocessing.Pool(2) as two:
+                a, b = (pool.map_async(name, range(8), 1) for pool in (one, two))
+                print(sorted(set(a.get())), sorted(set(b.get())), flush=True)
+            child.start()
+            child.join()
+        """
+    )
+    assert (done.code, done.out, done.err) == (0, "['2', '3'] ['4', '5']\n['1:1']\n", "")
 
 
 def test_initializer_and_maxtasksperchild(script):
