@@ -117,7 +117,9 @@ def is_abstract_socket_namespace(address):
     """Whether an AF_UNIX address is a name that is no file."""
     if not address:
         return False
-    return address[0] == ("\0" if isinstance(address, str) else 0)
+    if isinstance(address, (str, bytes)):
+        return address[0] in ("\0", 0)
+    raise TypeError(f"address type of {address!r} unrecognized: a path, or (host, port)")
 
 
 abstract_sockets_supported = True

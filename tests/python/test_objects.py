@@ -291,3 +291,33 @@ except OSError as error:
 """
     )
     assert (done.out, done.err) == ("closed\n", "")
+
+
+def test_bad_arguments_are_told(script):
+    done = script(
+        """
+        import multiprocessing
+        from multiprocessing import connection
+
+        def told(kind, call, *args):
+            try:
+                call(*args)
+            except kind as e:
+                print(e)
+
+        if __name__ == "__main__":
+            told(TypeError, connection.Listener, 5)
+            told(TypeError, connection.Client, 5)
+            told(ValueError, connection.wait, [5.5])
+            told(ValueError, connection.wait, [-1])
+            told(ValueError, multiprocessing.Semaphore, -1)
+        """
+    )
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "address type of 5 unrecognized: a path, or (host, port)",
+        "address type of 5 unrecognized: a path, or (host, port)",
+        "Invalid file object: 5.5 is no descriptor and has no fileno() that gives one",
+        "file descriptor cannot be a negative integer (-1)",
+        "the initial value must be from 0 to 2147483647, not -1",
+    ]

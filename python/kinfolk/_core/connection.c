@@ -549,6 +549,10 @@ PyObject *kin__py_wait(PyObject *module, PyObject *args)
         } else {
             int fd = PyObject_AsFileDescriptor(object);
             if (fd < 0) {
+                if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+                    PyErr_Format(PyExc_ValueError, "Invalid file object: %R is no descriptor and "
+                                                   "has no fileno() that gives one", object);
+                }
                 goto out;
             }
             items[i] = kin_wait_on_fd(fd, KIN_WAIT_READ);

@@ -202,9 +202,13 @@ static PyObject *new_semlock(PyTypeObject *type, PyObject *args, PyObject *kwds)
     if (!PyArg_ParseTupleAndKeywords(args, kwds, "iii", names, &kind, &value, &maximum)) {
         return NULL;
     }
-    if ((kind != RECURSIVE_MUTEX && kind != SEMAPHORE) || value < 0 || maximum < value ||
-        maximum == 0 || (kind == RECURSIVE_MUTEX && value != 1)) {
-        PyErr_SetString(PyExc_ValueError, "unrecognized kind, or a value beyond the maximum");
+    if (kind != RECURSIVE_MUTEX && kind != SEMAPHORE) {
+        PyErr_SetString(PyExc_ValueError, "unrecognized kind");
+        return NULL;
+    }
+    if (value < 0 || maximum < value || maximum == 0 || (kind == RECURSIVE_MUTEX && value != 1)) {
+        PyErr_Format(PyExc_ValueError, "the initial value must be from %d to %d, not %d",
+                     kind == RECURSIVE_MUTEX, kind == RECURSIVE_MUTEX ? 1 : maximum, value);
         return NULL;
     }
     struct semlock *self = (struct semlock *)type->tp_alloc(type, 0);
