@@ -581,7 +581,7 @@ END_TEST
 static Suite *queue_suite(void)
 {
     Suite *suite = suite_create("queue");
-    TCase *alone = tcase_create("alone");
+    TCase *alone = tcase_create("one process");
     tcase_set_timeout(alone, 20);
     tcase_add_test(alone, messages_come_out_in_order);
     tcase_add_test(alone, arguments_are_checked);

@@ -312,16 +312,18 @@ END_TEST
 static Suite *queue_batch_suite(void)
 {
     Suite *suite = suite_create("queue batches and views");
-    TCase *core = tcase_create("core");
-    tcase_set_timeout(core, 30);
-    tcase_add_test(core, a_batch_goes_in_and_out_in_order);
-    tcase_add_test(core, a_batch_stops_where_it_is_full);
-    tcase_add_loop_test(core, batches_meet_in_a_bounded_queue, 0, TEAM_MODES);
-    tcase_add_test(core, views_come_and_go);
-    tcase_add_test(core, too_many_views_are_an_error);
-    tcase_add_loop_test(core, views_of_many_members, 0, TEAM_MODES);
-    tcase_add_test(core, a_view_is_its_process_own);
-    suite_add_tcase(suite, core);
+    TCase *one = tcase_create("one process"), *more = tcase_create("more processes");
+    tcase_set_timeout(one, 30);
+    tcase_set_timeout(more, 30);
+    tcase_add_test(one, a_batch_goes_in_and_out_in_order);
+    tcase_add_test(one, a_batch_stops_where_it_is_full);
+    tcase_add_loop_test(more, batches_meet_in_a_bounded_queue, 0, TEAM_MODES);
+    tcase_add_test(one, views_come_and_go);
+    tcase_add_test(one, too_many_views_are_an_error);
+    tcase_add_loop_test(more, views_of_many_members, 0, TEAM_MODES);
+    tcase_add_test(more, a_view_is_its_process_own);
+    suite_add_tcase(suite, one);
+    suite_add_tcase(suite, more);
     return suite;
 }
 

@@ -249,7 +249,7 @@ END_TEST
 static Suite *handshake_suite(void)
 {
     Suite *suite = suite_create("handshake");
-    TCase *tcase = tcase_create("pure");
+    TCase *tcase = tcase_create("one process");
     tcase_add_test(tcase, both_sides_agree);
     tcase_add_test(tcase, another_key_is_refused_by_both);
     tcase_add_test(tcase, a_clients_challenge_is_answered_by_listeners_only);

@@ -163,7 +163,7 @@ END_TEST
 static Suite *count_suite(void)
 {
     Suite *suite = suite_create("cpu count");
-    TCase *tcase = tcase_create("count");
+    TCase *tcase = tcase_create("one process");
     tcase_set_timeout(tcase, 10);
     tcase_add_checked_fixture(tcase, NULL, tree_remove);
     tcase_add_test(tcase, test_set_lists);

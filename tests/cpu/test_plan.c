@@ -262,7 +262,7 @@ END_TEST
 static Suite *plan_suite(void)
 {
     Suite *suite = suite_create("cpu plan");
-    TCase *tcase = tcase_create("plan");
+    TCase *tcase = tcase_create("one process");
     tcase_set_timeout(tcase, 20);
     tcase_add_checked_fixture(tcase, NULL, finish);
     tcase_add_test(tcase, test_symmetric);

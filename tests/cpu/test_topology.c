@@ -173,7 +173,7 @@ END_TEST
 static Suite *topology_suite(void)
 {
     Suite *suite = suite_create("cpu topology");
-    TCase *tcase = tcase_create("topology");
+    TCase *tcase = tcase_create("one process");
     tcase_set_timeout(tcase, 20);
     tcase_add_checked_fixture(tcase, NULL, tree_remove);
     tcase_add_test(tcase, test_lazy);

@@ -211,15 +211,17 @@ END_TEST
 static Suite *suite(void)
 {
     Suite *s = suite_create("array");
-    TCase *tests = tcase_create("array");
-    tcase_set_timeout(tests, 60);
-    tcase_add_loop_test(tests, contents, 0, 2);
-    tcase_add_test(tests, bad_input);
-    kit_add_modes(tests, counts);
-    tcase_add_test(tests, common_lock);
-    tcase_add_test(tests, owner_dies);
-    tcase_add_test(tests, last_holder_dies);
-    suite_add_tcase(s, tests);
+    TCase *one = tcase_create("one process"), *more = tcase_create("more processes");
+    tcase_set_timeout(one, 60);
+    tcase_set_timeout(more, 60);
+    tcase_add_loop_test(one, contents, 0, 2);
+    tcase_add_test(one, bad_input);
+    kit_add_modes(more, counts);
+    tcase_add_test(one, common_lock);
+    tcase_add_test(more, owner_dies);
+    tcase_add_test(more, last_holder_dies);
+    suite_add_tcase(s, one);
+    suite_add_tcase(s, more);
     return s;
 }
 

@@ -533,24 +533,27 @@ END_TEST
 static Suite *dict_suite(void)
 {
     Suite *suite = suite_create("dict");
-    TCase *tcase = tcase_create("dict");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, finish);
-    tcase_add_test(tcase, test_basic);
-    tcase_add_test(tcase, test_sizes);
-    tcase_add_loop_test(tcase, test_grows, 0, 4);
-    tcase_add_test(tcase, test_compare_set);
-    tcase_add_test(tcase, test_add);
-    tcase_add_test(tcase, test_update);
-    tcase_add_test(tcase, test_cursor);
-    tcase_add_test(tcase, test_keys_only_cursor);
-    tcase_add_test(tcase, test_references);
-    tcase_add_test(tcase, test_refusals);
-    tcase_add_test(tcase, test_quota);
-    tcase_add_test(tcase, test_threads);
-    tcase_add_test(tcase, test_processes);
-    tcase_add_test(tcase, test_storm);
-    suite_add_tcase(suite, tcase);
+    TCase *one = tcase_create("one process"), *more = tcase_create("more processes");
+    tcase_set_timeout(one, 60);
+    tcase_add_checked_fixture(one, setup, finish);
+    tcase_set_timeout(more, 60);
+    tcase_add_checked_fixture(more, setup, finish);
+    tcase_add_test(one, test_basic);
+    tcase_add_test(one, test_sizes);
+    tcase_add_loop_test(one, test_grows, 0, 4);
+    tcase_add_test(one, test_compare_set);
+    tcase_add_test(one, test_add);
+    tcase_add_test(one, test_update);
+    tcase_add_test(one, test_cursor);
+    tcase_add_test(one, test_keys_only_cursor);
+    tcase_add_test(one, test_references);
+    tcase_add_test(one, test_refusals);
+    tcase_add_test(more, test_quota);
+    tcase_add_test(one, test_threads);
+    tcase_add_test(more, test_processes);
+    tcase_add_test(more, test_storm);
+    suite_add_tcase(suite, one);
+    suite_add_tcase(suite, more);
     return suite;
 }
 

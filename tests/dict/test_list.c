@@ -389,20 +389,23 @@ END_TEST
 static Suite *list_suite(void)
 {
     Suite *suite = suite_create("list");
-    TCase *tcase = tcase_create("list");
-    tcase_set_timeout(tcase, 60);
-    tcase_add_checked_fixture(tcase, setup, finish);
-    tcase_add_test(tcase, test_basic);
-    tcase_add_loop_test(tcase, test_against_array, 0, 3);
-    tcase_add_test(tcase, test_both_ends);
-    tcase_add_test(tcase, test_extend_and_clear);
-    tcase_add_test(tcase, test_references);
-    tcase_add_test(tcase, test_refusals);
-    tcase_add_test(tcase, test_quota);
-    tcase_add_test(tcase, test_threads);
-    tcase_add_test(tcase, test_many_threads);
-    tcase_add_test(tcase, test_storm);
-    suite_add_tcase(suite, tcase);
+    TCase *one = tcase_create("one process"), *more = tcase_create("more processes");
+    tcase_set_timeout(one, 60);
+    tcase_add_checked_fixture(one, setup, finish);
+    tcase_set_timeout(more, 60);
+    tcase_add_checked_fixture(more, setup, finish);
+    tcase_add_test(one, test_basic);
+    tcase_add_loop_test(one, test_against_array, 0, 3);
+    tcase_add_test(one, test_both_ends);
+    tcase_add_test(one, test_extend_and_clear);
+    tcase_add_test(one, test_references);
+    tcase_add_test(one, test_refusals);
+    tcase_add_test(more, test_quota);
+    tcase_add_test(one, test_threads);
+    tcase_add_test(one, test_many_threads);
+    tcase_add_test(more, test_storm);
+    suite_add_tcase(suite, one);
+    suite_add_tcase(suite, more);
     return suite;
 }
 

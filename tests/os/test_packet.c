@@ -119,7 +119,7 @@ END_TEST
 static Suite *packet_suite(void)
 {
     Suite *suite = suite_create("packet");
-    TCase *tests = tcase_create("packet");
+    TCase *tests = tcase_create("one process");
     tcase_set_timeout(tests, 30);
     tcase_add_test(tests, test_messages_and_end);
     tcase_add_test(tests, test_too_long);

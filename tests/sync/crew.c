@@ -154,18 +154,18 @@ uint32_t crew_random(uint32_t *state)
 Suite *crew_suite(const char *name, const struct crew_test *tests, size_t count)
 {
     Suite *suite = suite_create(name);
-    TCase *plain = tcase_create("plain");
-    TCase *modes = tcase_create("threads, forks");
-    tcase_set_timeout(plain, 30);
-    tcase_set_timeout(modes, 30);
+    TCase *one = tcase_create("one process"), *more = tcase_create("more processes");
+    tcase_set_timeout(one, 30);
+    tcase_set_timeout(more, 30);
     for (size_t i = 0; i < count; i++) {
         if (tests[i].modes) {
-            tcase_add_loop_test(modes, tests[i].test, 0, CREW_MODES);
+            tcase_add_loop_test(one, tests[i].test, CREW_THREADS, CREW_THREADS + 1);
+            tcase_add_loop_test(more, tests[i].test, CREW_FORKS, CREW_MODES);
         } else {
-            tcase_add_test(plain, tests[i].test);
+            tcase_add_test(more, tests[i].test);
         }
     }
-    suite_add_tcase(suite, plain);
-    suite_add_tcase(suite, modes);
+    suite_add_tcase(suite, one);
+    suite_add_tcase(suite, more);
     return suite;
 }

@@ -69,7 +69,7 @@ void *crew_shared(size_t size);
 uint32_t crew_seed(void);
 uint32_t crew_random(uint32_t *state);
 
-/* A suite of the tests. Each of `tests` is run once in every mode if it is a loop test. */
+/* A suite of the tests; those with `modes` are run once in every mode. */
 struct crew_test {
     const TTest *test;
     bool modes;
