@@ -6,10 +6,13 @@ standard input; a script may be a folder or a zip file with a ``__main__.py``.
 
 import builtins
 import io
+import marshal
 import os
 import runpy
 import sys
 import types
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.util import MAGIC_NUMBER
 
 from kinfolk import _alias, process
 
@@ -27,9 +30,12 @@ def _become_main(**attributes):
     return module
 
 
-def _run_code(source, name, **attributes):
+def _run_code(code, name, **attributes):
+    """Runs source text, or a code object."""
     module = _become_main(**attributes)
-    exec(compile(source, name, "exec"), module.__dict__)
+    if not isinstance(code, types.CodeType):
+        code = compile(code, name, "exec")
+    exec(code, module.__dict__)
 
 
 def _run_script(script):
@@ -37,14 +43,19 @@ def _run_script(script):
         sys.path[0] = script
         _run_module("__main__", set_argv=False)
         return
+    path = os.path.join(os.getcwd(), script)  # the program may change its folder
     try:
-        with io.open_code(os.path.abspath(script)) as file:
-            source = file.read()
+        with io.open_code(path) as file:
+            code = file.read()
     except OSError as error:
         sys.exit(f"kinfolk: cannot read the script {script!r}: {error.strerror}")
     if not sys.flags.isolated and not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(script))
-    _run_code(source, script, __file__=script, __cached__=None)
+    loader = SourceFileLoader
+    if code.startswith(MAGIC_NUMBER):
+        code = marshal.loads(code[16:])
+        loader = SourcelessFileLoader
+    _run_code(code, path, __file__=path, __cached__=None, __loader__=loader("__main__", path))
 
 
 def _is_zip(path):

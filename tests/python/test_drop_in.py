@@ -1,6 +1,7 @@
 """The package in the place of multiprocessing: names, files, children, prompts, executors."""
 
 import os
+import py_compile
 import subprocess
 import sys
 
@@ -151,6 +152,33 @@ def test_forms_of_the_command(tmp_path, form):
     )
     assert done.stdout == f"__main__ {[argv0, 'x', '-y']} kinfolk\n", done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_script_knows_its_file(tmp_path, compiled):
+    """As under the interpreter: an absolute path, also where a traceback names it."""
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import inspect, os, sys\n"
+        "os.chdir('/')\n"
+        "print(os.path.isfile(__file__), sys.argv, __loader__.path == __file__)\n"
+        "def fail(): raise ValueError\n"
+        "print(inspect.getsourcelines(fail)[1])\n"
+        "fail()\n"
+    )
+    name = "script.py"
+    if compiled:
+        name = "script.pyc"
+        py_compile.compile(str(path), str(tmp_path / name))
+    outputs = []
+    for words in ([sys.executable], [sys.executable, "-m", "kinfolk"]):
+        done = subprocess.run(
+            [*words, name, "x"], capture_output=True, text=True, cwd=tmp_path, timeout=60
+        )
+        # The interpreter's own main has no frames above it.
+        outputs.append((done.returncode, done.stdout, done.stderr.partition("script.py")[2]))
+    assert outputs[0] == outputs[1]
+    assert outputs[0][:2] == (1, f"True {[name, 'x']} True\n4\n")
 
 
 @pytest.mark.parametrize(
