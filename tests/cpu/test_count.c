@@ -134,6 +134,7 @@ START_TEST(test_override)
     }
     setenv("KINFOLK_CPU_COUNT", "12", 1);
     ck_assert_int_eq(kin_cpu_count(), 12);
+    unsetenv("KINFOLK_CPU_COUNT");
 }
 END_TEST
 
