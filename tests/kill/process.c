@@ -1,7 +1,8 @@
 /*
  * Description: a child is killed at every instruction of becoming a member of the family, by fork,
- * by spawn and by itself, and a parent at every instruction of starting and joining one; afterwards
- * whoever is left starts, joins and sweeps at once, and no slot, block or descriptor is lost.
+ * by spawn and by itself, and a parent at every instruction of starting one by each method and of
+ * joining one; afterwards whoever is left starts, joins and sweeps at once, and no slot, block or
+ * descriptor is lost.
  */
 #include "kit/step.h"
 
@@ -25,7 +26,7 @@ struct state {
     kin_process *process;              /* the parent's handle of the victim */
     uint32_t slot, generation;         /* the embryo that the victim is to adopt */
     kin__a32 pid;                      /* of the victim */
-    kin__a32 ran;                      /* targets that have run */
+    kin__a32 *ran;                     /* targets that have run; in the family's memory */
 };
 
 static int count_fds(void)
@@ -170,13 +171,26 @@ static void sweep(void *arg)
 
 /* --- a parent that starts ------------------------------------------------------------------ */
 
-static struct state *shared;
+static void begin_start(void *arg)
+{
+    struct state *state = arg;
+    state->ran = kin_alloc(sizeof *state->ran);
+    kit_assert(state->ran != NULL);
+    kin__a32_store(state->ran, 0);
+    begin(arg);
+}
 
+static void end_start(void *arg)
+{
+    struct state *state = arg;
+    kin_free(state->ran);
+}
+
+/* The argument is state->ran: a target that begins in a program executed anew has nothing else. */
 static int run(void *arg, size_t size)
 {
-    (void)arg;
     (void)size;
-    kin__a32_add(&shared->ran, 1);
+    kin__a32_add(*(kin__a32 **)arg, 1);
     return 0;
 }
 
@@ -191,23 +205,45 @@ static int run_for_ever(void *arg, size_t size)
 
 static kin_process *child;
 
-static void start(struct state *state, kin_target_fn *target)
+static int start(struct state *state, enum kin_start_method method, kin_target_fn *target)
 {
-    shared = state;
     struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
+    options.method = method;
     options.target = target;
+    options.arg = &state->ran;
+    options.arg_size = sizeof state->ran;
     options.die_with_parent = target == run_for_ever;
-    kin_process_start(&options, &child);
+    return kin_process_start(&options, &child);
 }
 
-static void start_tied(void *arg)
+static void start_by_fork(void *arg)
 {
-    start(arg, run_for_ever);
+    start(arg, KIN_START_FORK, run_for_ever);
+}
+
+static void start_by_spawn(void *arg)
+{
+    start(arg, KIN_START_SPAWN, run_for_ever);
+}
+
+static void start_by_server(void *arg)
+{
+    start(arg, KIN_START_FORKSERVER, run_for_ever);
+}
+
+/* The victim's server runs, and has forked before. */
+static void start_server(void *arg)
+{
+    struct state *state = arg;
+    kit_assert_ok(start(state, KIN_START_FORKSERVER, run));
+    kit_assert_ok(kin_process_join(child, KIN_FOREVER, NULL));
+    kin_process_destroy(child);
+    kin__a32_store(state->ran, 0);
 }
 
 static void start_child(void *arg)
 {
-    start(arg, run);
+    start(arg, KIN_START_FORK, run);
 }
 
 static void join(void *arg)
@@ -217,8 +253,8 @@ static void join(void *arg)
     kin_process_destroy(child);
 }
 
-/* It ends by itself, and that wakes the victim. */
-static void let_child_end(void *arg)
+/* It begins, or ends, by itself, and that wakes the victim. */
+static void let_child_go_on(void *arg)
 {
     (void)arg;
 }
@@ -244,9 +280,6 @@ static const char *check(void *arg)
     if (now.blocks != state->blocks || now.objects != state->objects) {
         return "a block or an object is lost";
     }
-    if (kin__a32_load(&state->ran) > 1) {
-        return "the target has run twice";
-    }
     if (count_fds() != state->fds) {
         return "a descriptor is lost";
     }
@@ -266,7 +299,16 @@ static const char *check_slot(void *arg)
     return check(arg);
 }
 
+static const char *check_start(void *arg)
+{
+    struct state *state = arg;
+    return kin__a32_load(state->ran) > 1 ? "the target has run twice" : check(arg);
+}
+
 #define STATE .state_size = sizeof(struct state)
+#define START                                                                                      \
+    STATE, .setup = begin_start, .release = let_child_go_on, .survivor = await_family,               \
+    .check = check_start, .teardown = end_start, .await_descendants = true
 
 static const struct kit_case cases[] = {
     {.name = "attach, a started child", STATE, .setup = begin_with_start, .warm = unborn,
@@ -278,14 +320,16 @@ static const struct kit_case cases[] = {
      .pairs = 40},
     {.name = "attach, by itself", STATE, .setup = begin, .warm = outside, .victim = claim,
      .survivor = sweep, .check = check, .pairs = 40},
-    {.name = "start", STATE, .setup = begin, .victim = start_tied,
-     .survivor = await_family, .check = check, .await_descendants = true},
-    {.name = "join", STATE, .setup = begin, .warm = start_child, .victim = join,
-     .release = let_child_end, .survivor = await_family, .check = check,
-     .await_descendants = true},
+    {.name = "start by fork", START, .victim = start_by_fork},
+    {.name = "start by spawn", START, .victim = start_by_spawn},
+    {.name = "start by a fork server that runs", START, .warm = start_server,
+     .victim = start_by_server},
+    {.name = "start by a fork server that does not", START, .victim = start_by_server},
+    {.name = "join", START, .warm = start_child, .victim = join},
 };
 
 int main(int argc, char **argv)
 {
+    kin_child_main(argc, argv);
     return kit_step_main(cases, KIT_COUNT(cases), argc, argv);
 }
