@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -283,6 +284,98 @@ START_TEST(a_slow_peer_is_given_up)
 }
 END_TEST
 
+/* A wire between a client and a listener that is cut once it has carried so many bytes. */
+struct wire {
+    kin_listener *outer; /* whom the client calls */
+    const kin_listener *inner;
+    int direction; /* whose bytes count: 0: the client's, 1: the listener's */
+    int left;      /* before the cut */
+};
+
+static int relay(void *arg)
+{
+    struct wire *wire = arg;
+    struct pollfd caller = {kin_listener_fd(wire->outer), POLLIN, 0};
+    EXPECT(poll(&caller, 1, -1) == 1);
+    int fds[2] = {accept(caller.fd, NULL, NULL), bare_connect(wire->inner)};
+    EXPECT(fds[0] >= 0);
+    for (int over = 0; !over;) {
+        struct pollfd polls[2] = {{fds[0], POLLIN, 0}, {fds[1], POLLIN, 0}};
+        EXPECT(wire->left == 0 || poll(polls, 2, -1) > 0);
+        over = wire->left == 0;
+        for (int from = 0; from < 2 && !over; from++) {
+            if (polls[from].revents != 0) {
+                char bytes[256];
+                size_t room = from == wire->direction && wire->left < 256 ? (size_t)wire->left : 256;
+                ssize_t n = recv(fds[from], bytes, room, 0);
+                over = n <= 0 || send(fds[!from], bytes, (size_t)n, MSG_NOSIGNAL) != n;
+                if (from == wire->direction && n > 0) {
+                    wire->left -= (int)n;
+                    over = over || wire->left == 0;
+                }
+            }
+        }
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return 0;
+}
+
+struct cut_call {
+    const char *address;
+    int rc;
+};
+
+static int connect_only(void *arg)
+{
+    struct cut_call *call = arg;
+    struct kin_client_options options = KIN_CLIENT_OPTIONS_INIT;
+    options.authkey = key;
+    options.authkey_size = strlen(key);
+    options.handshake_timeout_ns = 100 * SECOND; /* not what ends it */
+    kin_connection *connection = NULL;
+    call->rc = kin_client_connect(call->address, &options, 10 * SECOND, &connection);
+    EXPECT((call->rc == 0) == (connection != NULL));
+    kin_connection_destroy(connection);
+    return 0;
+}
+
+/* Whoever dies after whichever byte of the handshake, the other end is told at once. */
+START_TEST(a_handshake_cut_anywhere)
+{
+    struct kin_listener_options options = KIN_LISTENER_OPTIONS_INIT;
+    options.authkey = key;
+    options.authkey_size = strlen(key);
+    options.handshake_timeout_ns = 100 * SECOND;
+    kin_listener *listener = NULL;
+    ck_assert_int_eq(kin_listener_create(NULL, &options, &listener), 0);
+    struct wire wire = {listen_at(NULL, 0, NULL), listener, _i, 0};
+    int fds = peer_fd_count(), cut = 0, accepted = 0;
+    for (int bytes = 0; accepted == 0; bytes++) {
+        ck_assert_int_lt(bytes, 1000);
+        wire.left = bytes;
+        struct cut_call call = {kin_listener_address(wire.outer), 0};
+        struct peer carrier, client;
+        peer_start(&carrier, THREADS, relay, &wire);
+        peer_start(&client, THREADS, connect_only, &call);
+        kin_connection *connection = NULL;
+        int rc = kin_listener_accept(listener, KIN_FOREVER, &connection);
+        peer_join(&client);
+        kin_connection_destroy(connection);
+        peer_join(&carrier);
+        /* The client is done once it has sent the last word; the listener, once it has it. */
+        ck_assert(rc == KIN_EAUTH || (rc == 0 && call.rc == 0));
+        ck_assert(call.rc == 0 || call.rc == KIN_EAUTH);
+        cut += call.rc != 0;
+        accepted = rc == 0;
+        ck_assert_int_eq(peer_fd_count(), fds);
+    }
+    ck_assert_int_gt(cut, 100);
+    kin_listener_destroy(wire.outer);
+    kin_listener_destroy(listener);
+}
+END_TEST
+
 START_TEST(an_oversized_handshake_is_refused_by_its_header)
 {
     static const struct {
@@ -505,6 +598,7 @@ static Suite *listener_suite(void)
     tcase_add_loop_test(tcase, keys_must_agree, 0, 2);
     tcase_add_test(tcase, a_listener_without_key_keeps_no_client_waiting);
     tcase_add_test(tcase, a_slow_peer_is_given_up);
+    tcase_add_loop_test(tcase, a_handshake_cut_anywhere, 0, 2);
     tcase_add_test(tcase, an_oversized_handshake_is_refused_by_its_header);
     tcase_add_test(tcase, a_reflected_challenge_is_not_answered);
     tcase_add_test(tcase, messages_beyond_the_limit_are_not_received);
