@@ -2,7 +2,6 @@
 #include "process/process.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/options.h"
@@ -29,10 +28,21 @@ __attribute__((constructor)) static void watch_forks(void)
 
 void kin__birth_name(kin_process *process, const char *name)
 {
-    unsigned number = kin__a32_add(&children, 1) + 1;
-    char identity[KIN_NAME_MAX + 16];
-    snprintf(identity, sizeof identity, "%s%s%u", self.identity, self.identity[0] ? ":" : "",
-             number);
+    uint32_t number = kin__a32_add(&children, 1) + 1;
+    /* Not by snprintf: its stack would be one more page that parent and child copy. */
+    char identity[KIN_NAME_MAX + 16], digits[10];
+    size_t count = 0;
+    do {
+        digits[count++] = (char)('0' + number % 10);
+    } while ((number /= 10) > 0);
+    char *last = stpcpy(identity, self.identity);
+    if (last > identity) {
+        *last++ = ':';
+    }
+    while (count > 0) {
+        *last++ = digits[--count];
+    }
+    *last = '\0';
     /* Deep trees lose the front of their numbers, not the end that tells siblings apart. */
     const char *prefix = process->worker ? "Worker-" : "Process-";
     size_t length = strlen(identity), room = KIN_NAME_MAX - strlen(prefix);
