@@ -2,7 +2,6 @@
 
 import os
 import socket
-import tempfile
 import time
 
 from kinfolk import _core, reduction, util
@@ -24,6 +23,8 @@ def arbitrary_address(family):
     if family == "AF_INET":
         return ("localhost", 0)
     if family == "AF_UNIX":
+        import tempfile  # which imports the compressors
+
         return tempfile.mktemp(prefix="listener-", dir=util.get_temp_dir())
     raise ValueError("unrecognized family")
 

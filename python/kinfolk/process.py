@@ -1,8 +1,8 @@
 """Processes as Python sees them: identity, configuration, bootstrap. Handles are in ``_core``."""
 
+import _signal  # without the enumerations of signal
 import itertools
 import os
-import signal
 import sys
 import threading
 from _weakrefset import WeakSet
@@ -360,7 +360,12 @@ _children = set()
 # All process objects that live, for test suites.
 _dangling = WeakSet()
 
-_exit_names = {-number: f"-{number.name}" for number in signal.Signals}
+# Of the names that a signal has the first in alphabetical order, as in signal.Signals.
+_exit_names = {
+    -number: f"-{name}"
+    for name, number in sorted(vars(_signal).items(), reverse=True)
+    if name.startswith("SIG") and not name.startswith("SIG_")
+}
 
 
 def _exit_code(error):

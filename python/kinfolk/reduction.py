@@ -1,12 +1,12 @@
 """Pickling for other processes: the pickler, its registry, and descriptors as objects."""
 
-import array
 import collections
 import copyreg
 import functools
 import io
 import pickle
 import socket
+import struct
 import sys
 from abc import ABCMeta
 
@@ -104,18 +104,16 @@ def explain(error):
 
 def sendfds(sock, fds):
     """Send descriptors over an AF_UNIX socket, with a byte that counts them."""
-    packed = array.array("i", fds)
-    sock.sendmsg(
-        [bytes([len(packed) % 256])], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed.tobytes())]
-    )
+    packed = struct.pack(f"{len(fds)}i", *fds)
+    sock.sendmsg([bytes([len(fds) % 256])], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)])
     if ACKNOWLEDGE and sock.recv(1) != b"A":
         raise RuntimeError("did not receive acknowledgement of fd")
 
 
 def recvfds(sock, size):
     """Receive ``size`` descriptors from an AF_UNIX socket, as a list."""
-    packed = array.array("i")
-    room = packed.itemsize * size
+    item = struct.calcsize("i")
+    room = item * size
     data, ancillary, _, _ = sock.recvmsg(1, socket.CMSG_SPACE(room))
     if not data and not ancillary:
         raise EOFError
@@ -124,12 +122,12 @@ def recvfds(sock, size):
     if len(ancillary) != 1:
         raise RuntimeError(f"received {len(ancillary)} items of ancdata")
     level, kind, payload = ancillary[0]
-    if level != socket.SOL_SOCKET or kind != socket.SCM_RIGHTS or len(payload) % packed.itemsize:
+    if level != socket.SOL_SOCKET or kind != socket.SCM_RIGHTS or len(payload) % item:
         raise RuntimeError("Invalid data received")
-    packed.frombytes(payload)
-    if len(packed) % 256 != data[0]:
-        raise AssertionError(f"Len is {len(packed)} but msg[0] is {data[0]}")
-    return list(packed)
+    count = len(payload) // item
+    if count % 256 != data[0]:
+        raise AssertionError(f"Len is {count} but msg[0] is {data[0]}")
+    return list(struct.unpack(f"{count}i", payload))
 
 
 def send_handle(conn, handle, destination_pid):

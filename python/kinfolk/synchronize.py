@@ -6,7 +6,6 @@ held come back; a barrier it took part in breaks (docs/design/lock.md, docs/desi
 
 import os
 import sys
-import tempfile
 import threading
 import time
 
@@ -77,10 +76,22 @@ def _revive_tracker():
         tracker.ensure_running()
 
 
+class _RandomNames:
+    """An iterator of names as ``tempfile`` chooses them; few programs need one."""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        import tempfile
+
+        return next(tempfile._get_candidate_names())
+
+
 class SemLock:
     """What locks and semaphores have in common. ``_semlock``: the object of ``_core``."""
 
-    _rand = tempfile._RandomNameSequence()
+    _rand = _RandomNames()
 
     def __init__(self, kind, value, maxvalue, *, ctx=None):
         if ctx is None:
