@@ -308,3 +308,53 @@ if __name__ == "__main__":
         timeout=300,
     )
     assert (done.out, done.err) == ("ok\n", "")
+
+
+def test_results_of_every_kind_and_size(script):
+    """Small values do not travel as pickles, large ones not beside the others: nobody can tell."""
+    done = script(
+        """
+        import enum, math, multiprocessing, os, random, signal
+
+        class Number(int): pass
+        class Text(str): pass
+        class Colour(enum.IntEnum): RED = 1
+
+        VALUES = [None, True, False, 0, -1, 2**63 - 1, -2**63, 2**63, 10**50, 0.0, -0.0, math.inf,
+                  1e-320, b"", b"x" * 126, b"x" * 127, b"x" * 128, "", "e" * 127, "e" * 128,
+                  "\\u00e9" * 63,
+                  "\\u00e9" * 64, "\\U0001f600" * 40, "\\ud800", "a\\0b", Number(7), Text("t"), Colour.RED,
+                  (1, "a"), [], {}, bytearray(b"b"), 1j, ...]
+
+        def value(i): return VALUES[i]
+
+        def block(seed):
+            random.seed(seed)
+            return bytes([seed % 251]) * random.choice([0, 1, 100, 10_000, 3_000_000])
+
+        def half(i): return i // 2
+
+        def killed(i):
+            if i == 70_000: os.kill(os.getpid(), signal.SIGKILL)
+            return half(i)
+
+        def same(a, b): return type(a) is type(b) and repr(a) == repr(b)
+
+        if __name__ == "__main__":
+            with multiprocessing.Pool(2) as pool:
+                for chunk in (1, 5, 100):
+                    got = pool.map(value, range(len(VALUES)), chunk)
+                    assert all(map(same, got, VALUES)), (got, VALUES)
+                    assert math.isnan(pool.map(float, ["nan"], chunk)[0])
+                for chunk in (1, 7, 40):
+                    assert pool.map(block, range(40), chunk) == [block(i) for i in range(40)], chunk
+                assert pool.map(half, range(200_000)) == [i // 2 for i in range(200_000)]
+                job = pool.map_async(killed, range(200_000))
+                try: job.get()
+                except multiprocessing.ProcessError as e: print(type(e).__name__, e)
+                assert pool.map(half, range(200_000), 200_000)[-1] == 99_999
+            print("ok")
+        """
+    )
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("WorkerLostError task 70000:") and done.out.endswith("\nok\n")

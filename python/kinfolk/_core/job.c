@@ -10,8 +10,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define AREA_AN_ITEM 64
-#define AREA_MAX ((size_t)1 << 20)
+/* Bytes that a result is taken to have before there is one, and bytes of an area at most: as long as
+ * its results are small, and otherwise. */
+#define AREA_AN_ITEM 32
+#define AREA_SMALL ((size_t)1 << 20)
+#define AREA_MAX ((size_t)16 << 20)
 
 struct job;
 
@@ -21,6 +24,8 @@ struct part {
     PyObject *items;      /* a list; NULL when all is done */
     Py_ssize_t first;     /* its place among the job's items */
     Py_ssize_t begin;     /* items before this one are done */
+    Py_ssize_t end;       /* items before this one are done or in the latest task */
+    size_t an_item;       /* bytes that a result of it has, as far as is known */
     kin_future *future;   /* the latest task; NULL if there was none */
     struct area *area;
     size_t area_size;
@@ -40,6 +45,7 @@ struct job {
     Py_ssize_t first;     /* all parts before this one are done */
     kin_future **spent;   /* earlier futures of parts: a thread may still be waiting on them */
     size_t spent_count;
+    unsigned waiting;     /* threads that wait */
     PyThread_type_lock finished; /* locked until all is done */
     bool done;
 };
@@ -85,19 +91,13 @@ static void set_code(struct job *job, Py_ssize_t index, int rc)
     set_error(job, index);
 }
 
-/* The bytes that a worker made of an item: a tag and a pickle. */
+/* The bytes that a worker made of an item: see enum result_tag. */
 static void set_result(struct job *job, Py_ssize_t index, const char *bytes, size_t size)
 {
-    struct core_state *state = state_of(job);
-    PyObject *object = NULL;
-    if (size == 0 || (bytes[0] != RESULT_VALUE && bytes[0] != RESULT_ERROR)) {
-        PyErr_SetString(state->process_error, "a worker sent a malformed result");
-    } else {
-        object = kin__py_loads(state, bytes + 1, (Py_ssize_t)size - 1);
-    }
+    PyObject *object = kin__py_result_value(state_of(job), bytes, size);
     if (object == NULL) {
         set_error(job, index);
-    } else if (bytes[0] == RESULT_VALUE) {
+    } else if (bytes[0] != RESULT_ERROR) {
         PyList_SetItem(job->results, index, object);
     } else {
         PyObject *error = kin__py_pool_helper("_rebuild_error", "(O)", object);
@@ -116,10 +116,10 @@ static void read_area(struct part *part)
     if (part->area == NULL) {
         return;
     }
-    const Py_ssize_t count = PyList_GET_SIZE(part->items);
+    const Py_ssize_t begin = part->begin;
     size_t used = 0, room = part->area_size - sizeof(struct area);
     uint32_t done = atomic_load_explicit(&part->area->done, memory_order_acquire);
-    for (; done > 0 && part->begin < count; done--) {
+    for (; done > 0 && part->begin < part->end; done--) {
         struct entry entry;
         if (room - used < sizeof entry) {
             break;
@@ -134,34 +134,45 @@ static void read_area(struct part *part)
         used += (entry.size + (size_t)3) & ~(size_t)3;
         used = used < room ? used : room;
     }
+    if (part->begin > begin) {
+        part->an_item = used / (size_t)(part->begin - begin);
+    }
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
 
 static void part_done(kin_future *future, void *arg);
 
-static void make_area(struct part *part, Py_ssize_t left, size_t an_item)
+/* Decides which items the next task has: no more than there is room for results, so that what is
+ * pickled is also run. */
+static void begin_task(struct part *part)
 {
-    size_t size = an_item > AREA_MAX / (size_t)left
-                      ? 0
-                      : sizeof(struct area) + (an_item + 8) * (size_t)left;
-    if (left > 1 && size != 0) {
-        part->area = kin_alloc(size); /* NULL: one result a task, which is slow and right */
-        if (part->area != NULL) {
-            part->area_size = size;
-            atomic_store_explicit(&part->area->done, 0, memory_order_relaxed);
-        }
+    const size_t left = (size_t)(PyList_GET_SIZE(part->items) - part->begin);
+    const size_t each = part->an_item + sizeof(struct entry) + 3;
+    const size_t fit = (part->an_item <= 2 * AREA_AN_ITEM ? AREA_SMALL : AREA_MAX) / each;
+    size_t count = left < fit ? left : fit;
+    if (count > 1) {
+        part->area_size = sizeof(struct area) + each * count;
+        part->area = kin_alloc(part->area_size);
     }
+    if (part->area != NULL) {
+        atomic_store_explicit(&part->area->done, 0, memory_order_relaxed);
+    } else {
+        part->area_size = 0;
+        count = 1; /* its result is the reply */
+    }
+    part->end = part->begin + (Py_ssize_t)count;
 }
 
 static PyObject *encode(struct part *part)
 {
     struct job *job = part->job;
-    const Py_ssize_t count = PyList_GET_SIZE(part->items);
-    PyObject *rest = part->begin == 0 ? Py_NewRef(part->items)
-                                      : PyList_GetSlice(part->items, part->begin, count);
-    PyObject *pickle = rest == NULL ? NULL : kin__py_dumps(state_of(job), rest);
-    Py_XDECREF(rest);
+    const Py_ssize_t count = part->end - part->begin;
+    PyObject *items = count == PyList_GET_SIZE(part->items)
+                          ? Py_NewRef(part->items)
+                          : PyList_GetSlice(part->items, part->begin, part->end);
+    PyObject *pickle = items == NULL ? NULL : kin__py_dumps(state_of(job), items);
+    Py_XDECREF(items);
     Py_buffer view;
     if (pickle == NULL || PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
         Py_XDECREF(pickle);
@@ -170,7 +181,7 @@ static PyObject *encode(struct part *part)
     const Py_ssize_t function_size = PyBytes_GET_SIZE(job->function);
     struct task_head head = {.style = job->style,
                              .function_size = (uint32_t)function_size,
-                             .count = (uint64_t)(count - part->begin),
+                             .count = (uint64_t)count,
                              .area = (uint64_t)(uintptr_t)part->area,
                              .area_size = part->area_size};
     PyObject *task = PyBytes_FromStringAndSize(
@@ -202,6 +213,13 @@ static int keep_spent(struct job *job, kin_future *future)
     job->spent = more;
     more[job->spent_count++] = future;
     return 0;
+}
+
+static void drop_spent(struct job *job)
+{
+    while (job->spent_count > 0) {
+        kin_future_destroy(job->spent[--job->spent_count]);
+    }
 }
 
 static void finish(struct job *job)
@@ -248,11 +266,11 @@ static void fail_rest(struct part *part, int rc)
     Py_XDECREF(error);
 }
 
-/* Sends what is left of the part, or gives it the outcome that it cannot be sent. */
-static void send(struct part *part, size_t an_item)
+/* Sends what comes next of the part, or gives all that is left the outcome that it cannot be sent. */
+static void send(struct part *part)
 {
     struct job *job = part->job;
-    make_area(part, PyList_GET_SIZE(part->items) - part->begin, an_item);
+    begin_task(part);
     PyObject *task = encode(part);
     if (task == NULL) {
         drop_area(part);
@@ -289,19 +307,17 @@ static void part_done(kin_future *future, void *arg)
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     struct part *part = arg;
-    const Py_ssize_t count = PyList_GET_SIZE(part->items);
     const void *data = NULL;
     size_t size = 0;
     int rc = kin_future_result(future, &data, &size);
     read_area(part);
     drop_area(part);
-    size_t an_item = AREA_AN_ITEM;
-    if (part->begin < count) {
+    if (part->begin < part->end) {
         const Py_ssize_t index = part->first + part->begin;
         if (rc == 0) {
             set_result(part->job, index, data, size);
             part->begin++;
-            an_item = size > an_item ? size : an_item;
+            part->an_item = size > part->an_item ? size : part->an_item;
         } else if (rc == KIN_EWORKERLOST) {
             set_code(part->job, index, rc);
             part->begin++;
@@ -309,8 +325,8 @@ static void part_done(kin_future *future, void *arg)
             fail_rest(part, rc);
         }
     }
-    if (part->begin < count) {
-        send(part, an_item);
+    if (part->begin < PyList_GET_SIZE(part->items)) {
+        send(part);
     } else {
         finish_part(part);
     }
@@ -376,7 +392,8 @@ PyObject *kin__py_pool_submit(PyObject *pool, PyObject *args)
             fail_rest(part, 0);
             finish_part(part);
         } else {
-            send(part, AREA_AN_ITEM);
+            part->an_item = AREA_AN_ITEM;
+            send(part);
         }
     }
     Py_XDECREF(failure);
@@ -403,6 +420,7 @@ static int wait_a_while(struct job *job, int64_t timeout_ns)
         }
     }
     struct kin__py_block block;
+    job->waiting++;
     kin__py_block_begin(&block);
     int rc = 0;
     if (future != NULL) {
@@ -415,6 +433,9 @@ static int wait_a_while(struct job *job, int64_t timeout_ns)
         }
     }
     kin__py_block_end(&block);
+    if (--job->waiting == 0) {
+        drop_spent(job);
+    }
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
@@ -489,9 +510,7 @@ static void dealloc(PyObject *self)
         kin_future_destroy(job->parts[i].future);
         Py_XDECREF(job->parts[i].items);
     }
-    for (size_t i = 0; i < job->spent_count; i++) {
-        kin_future_destroy(job->spent[i]);
-    }
+    drop_spent(job);
     PyMem_Free(job->spent);
     PyMem_Free(job->parts);
     clear(self);

@@ -138,14 +138,11 @@ struct output {
     kin_reply *reply;
 };
 
-/* 1: stored, go on; 0: it is the reply, which ends the task; negative: neither. */
-static int store(struct output *output, char tag, PyObject *pickle)
+/* The bytes, with a tag in front of them unless that is 0. 1: stored, go on; 0: it is the reply,
+ * which ends the task; negative: neither. */
+static int store(struct output *output, char tag, const void *bytes, size_t byte_count)
 {
-    Py_buffer view;
-    if (PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
-        return -ENOMEM;
-    }
-    size_t size = 1 + (size_t)view.len;
+    const size_t tag_size = tag != 0, size = tag_size + byte_count;
     size_t whole = sizeof(struct entry) + ((size + 3) & ~(size_t)3);
     int rc = 1;
     void *at;
@@ -159,13 +156,32 @@ static int store(struct output *output, char tag, PyObject *pickle)
         rc = kin_reply_reserve(output->reply, size, &at);
     }
     if (rc >= 0) {
-        ((char *)at)[0] = tag;
-        memcpy((char *)at + 1, view.buf, (size_t)view.len);
+        memcpy(at, &tag, tag_size);
+        memcpy((char *)at + tag_size, bytes, byte_count);
     }
-    PyBuffer_Release(&view);
     if (rc > 0) {
         atomic_fetch_add_explicit(&output->area->done, 1, memory_order_release);
     }
+    return rc;
+}
+
+/* As store, of a result that may be NULL: then the exception that is set is pickled. */
+static int store_pickled(struct output *output, PyObject *result)
+{
+    PyObject *pickle = result == NULL ? NULL : encode(result);
+    char tag = RESULT_PICKLE;
+    if (pickle == NULL) {
+        tag = RESULT_ERROR;
+        pickle = encode_error();
+    }
+    int rc = -ENOMEM;
+    Py_buffer view;
+    if (pickle != NULL && PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) == 0) {
+        rc = store(output, tag, view.buf, (size_t)view.len);
+        PyBuffer_Release(&view);
+    }
+    Py_XDECREF(pickle);
+    PyErr_Clear();
     return rc;
 }
 
@@ -173,16 +189,10 @@ static int store(struct output *output, char tag, PyObject *pickle)
 static int run_item(struct output *output, uint32_t style, PyObject *function, PyObject *item)
 {
     PyObject *result = item == NULL ? NULL : call(style, function, item);
-    PyObject *pickle = result == NULL ? NULL : encode(result);
+    unsigned char plain[RESULT_PLAIN_MAX];
+    size_t size = result == NULL ? 0 : kin__py_result_plain(result, plain);
+    int rc = size > 0 ? store(output, 0, plain, size) : store_pickled(output, result);
     Py_XDECREF(result);
-    char tag = RESULT_VALUE;
-    if (pickle == NULL) {
-        tag = RESULT_ERROR;
-        pickle = encode_error();
-    }
-    int rc = pickle == NULL ? -ENOMEM : store(output, tag, pickle);
-    Py_XDECREF(pickle);
-    PyErr_Clear();
     return rc;
 }
 

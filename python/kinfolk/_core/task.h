@@ -28,7 +28,7 @@ struct area {
 };
 
 struct entry {
-    uint32_t size; /* of the bytes, a tag and a pickle; the next entry is at a multiple of 4 */
+    uint32_t size; /* of the bytes, a result; the next entry is at a multiple of 4 */
 };
 
 /* A task: this head, the function's pickle, the pickle of a list of items. */
@@ -40,11 +40,25 @@ struct task_head {
     uint64_t area_size;
 };
 
-/* A result: one of these bytes, then a pickle. */
+/* A result: one of these bytes, then what it says. */
 enum result_tag {
-    RESULT_VALUE = 'r',
-    RESULT_ERROR = 'e', /* of (exception, traceback text) */
+    RESULT_PICKLE = 'r',
+    RESULT_ERROR = 'e', /* a pickle of (exception, traceback text) */
+    RESULT_NONE = 'n',
+    RESULT_TRUE = 't',
+    RESULT_FALSE = 'f',
+    RESULT_INT = 'i',   /* a long long */
+    RESULT_FLOAT = 'd', /* a double */
+    RESULT_BYTES = 'b',
+    RESULT_TEXT = 'u',  /* UTF-8 */
 };
+#define RESULT_PLAIN_MAX 128 /* bytes, with the tag: more are left to pickle */
+
+/* Writes an object that needs no pickle; returns how many bytes, or 0 for any other. */
+size_t kin__py_result_plain(PyObject *object, unsigned char at[RESULT_PLAIN_MAX]);
+
+/* The value (of RESULT_ERROR the pair); NULL with the exception for the caller of the pool. */
+PyObject *kin__py_result_value(struct core_state *state, const char *bytes, size_t size);
 
 /* What init_arg of the pool begins with. */
 enum worker_start {
