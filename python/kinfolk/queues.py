@@ -32,6 +32,7 @@ class _End:
     def close(self):
         """This process uses it no more."""
         self.closed = True
+        self._queue._close_end(self.writable)
 
     def __getstate__(self):
         context.assert_spawning(self)
@@ -499,13 +500,8 @@ class SimpleQueue(_core.Queue):
         self._attach(ref)
         self._reader, self._writer = _Reader(self), _Writer(self)
 
-    def put(self, obj):
-        """Put an object."""
-        self._writer.send(obj)
-
-    def get(self):
-        """Take the oldest object; waits for one."""
-        return self._reader.recv()
+    put = _core.Queue._put_object
+    get = _core.Queue._get_object
 
     def empty(self):
         """Whether nothing is there, at this moment."""

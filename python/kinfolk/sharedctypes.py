@@ -122,13 +122,20 @@ def rebuild_ctype(type_, wrapper, length):
 def _locked(name):
     """A property that is the object's own, under the lock."""
 
+    # Not by `with`, whose methods are Python's: this is what counters are incremented by.
     def get(self):
-        with self._lock:
+        self.acquire()
+        try:
             return getattr(self._obj, name)
+        finally:
+            self.release()
 
     def set(self, value):
-        with self._lock:
+        self.acquire()
+        try:
             setattr(self._obj, name, value)
+        finally:
+            self.release()
 
     return property(get, set, doc=f"``{name}`` of the object, under the lock.")
 

@@ -12,8 +12,11 @@
 struct queue {
     PyObject_HEAD
     kin_queue *handle; /* NULL until __init__ */
-    char closed; /* for this process */
+    char closed;         /* for this process */
+    char end_closed[2];  /* the same of its ends: the reader's, the writer's */
 };
+
+enum { READER, WRITER };
 
 static PyObject *fail(PyObject *self, int rc, const char *what)
 {
@@ -45,6 +48,15 @@ static bool check_open(PyObject *self)
     return true;
 }
 
+static bool check_end(PyObject *self, int end)
+{
+    if (((struct queue *)self)->end_closed[end]) {
+        PyErr_SetString(PyExc_OSError, "handle is closed");
+        return false;
+    }
+    return true;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 /* Subclasses have arguments of their own. */
@@ -64,7 +76,7 @@ static int adopt(PyObject *self, int rc, kin_queue *handle)
     }
     kin_queue_destroy(queue->handle);
     queue->handle = handle;
-    queue->closed = 0;
+    queue->closed = queue->end_closed[READER] = queue->end_closed[WRITER] = 0;
     return 0;
 }
 
@@ -119,6 +131,13 @@ static PyObject *close_queue(PyObject *self, PyObject *unused)
 {
     (void)unused;
     ((struct queue *)self)->closed = 1;
+    Py_RETURN_NONE;
+}
+
+static PyObject *close_end(PyObject *self, PyObject *writable)
+{
+    int end = PyObject_IsTrue(writable) > 0 ? WRITER : READER;
+    ((struct queue *)self)->end_closed[end] = 1;
     Py_RETURN_NONE;
 }
 
@@ -239,6 +258,20 @@ static PyObject *on_error(PyObject *self, PyObject *object)
     Py_RETURN_NONE;
 }
 
+static PyObject *put_for(PyObject *self, PyObject *object, int64_t timeout_ns)
+{
+    PyObject *pickle = kin__py_dumps(kin__py_state_at(self), object);
+    Py_buffer view;
+    if (pickle == NULL || PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
+        Py_XDECREF(pickle);
+        return on_error(self, object);
+    }
+    PyObject *done = put_buffer(self, &view, timeout_ns);
+    PyBuffer_Release(&view);
+    Py_DECREF(pickle);
+    return done;
+}
+
 static PyObject *put(PyObject *self, PyObject *const *args, Py_ssize_t count, PyObject *names)
 {
     static const char *const known[] = {"obj", "block", "timeout"};
@@ -247,25 +280,17 @@ static PyObject *put(PyObject *self, PyObject *const *args, Py_ssize_t count, Py
         return NULL;
     }
     int64_t timeout_ns = patience(given[1], given[2]);
-    if (timeout_ns == -2) {
-        return NULL;
-    }
-    PyObject *pickle = kin__py_dumps(kin__py_state_at(self), given[0]);
-    Py_buffer view;
-    if (pickle == NULL || PyObject_GetBuffer(pickle, &view, PyBUF_SIMPLE) < 0) {
-        Py_XDECREF(pickle);
-        return on_error(self, given[0]);
-    }
-    PyObject *done = put_buffer(self, &view, timeout_ns);
-    PyBuffer_Release(&view);
-    Py_DECREF(pickle);
-    return done;
+    return timeout_ns == -2 ? NULL : put_for(self, given[0], timeout_ns);
 }
 
 static PyObject *put_nowait(PyObject *self, PyObject *object)
 {
-    PyObject *const args[] = {object, Py_False};
-    return put(self, args, 2, NULL);
+    return check_open(self) ? put_for(self, object, 0) : NULL;
+}
+
+static PyObject *put_object(PyObject *self, PyObject *object)
+{
+    return check_end(self, WRITER) ? put_for(self, object, KIN_FOREVER) : NULL;
 }
 
 /* put_bytes(data, timeout): as it is */
@@ -360,6 +385,12 @@ static PyObject *get_nowait(PyObject *self, PyObject *unused)
     return check_open(self) ? get_for(self, 0) : NULL;
 }
 
+static PyObject *get_object(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return check_end(self, READER) ? get_for(self, KIN_FOREVER) : NULL;
+}
+
 /* get_bytes(timeout): as it is */
 static PyObject *get_bytes(PyObject *self, PyObject *timeout)
 {
@@ -450,6 +481,10 @@ static PyMethodDef methods[] = {
      "get_nowait() -> object\n\nTake the oldest object, or raise queue.Empty."},
     {"close", close_queue, METH_NOARGS, "close()\n\nThis process uses the queue no more."},
     {"qsize", qsize, METH_NOARGS, "qsize() -> int\n\nObjects in the queue, at this moment."},
+    {"_put_object", put_object, METH_O, "put(obj)\n\nPut an object."},
+    {"_get_object", get_object, METH_NOARGS,
+     "get() -> object\n\nTake the oldest object; waits for one."},
+    {"_close_end", close_end, METH_O, "_close_end(writable): this process puts, or gets, no more"},
     {"_put_bytes", put_bytes, METH_VARARGS, "_put_bytes(data, timeout=None)"},
     {"_get_bytes", get_bytes, METH_O, "_get_bytes(timeout) -> bytes"},
     {"_is_used", is_used, METH_NOARGS, "_is_used() -> bool: was anything ever put"},
