@@ -7,7 +7,6 @@ held come back; a barrier it took part in breaks (docs/design/lock.md, docs/desi
 import os
 import sys
 import threading
-import time
 
 from kinfolk import _core, context, process, util
 
@@ -281,15 +280,7 @@ class Condition:
 
     def wait_for(self, predicate, timeout=None):
         """Wait until ``predicate()`` is true; its last value."""
-        result = predicate()
-        end = None if timeout is None else time.monotonic() + timeout
-        while not result:
-            left = None if end is None else end - time.monotonic()
-            if left is not None and left <= 0:
-                break
-            self.wait(left)
-            result = predicate()
-        return result
+        return util._wait_for(self, predicate, timeout)
 
 
 class Event:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from subprocess import _args_from_interpreter_flags
 
@@ -412,6 +413,22 @@ def spawnv_passfds(path, args, passfds):
     )
     child.returncode = 0
     return child.pid
+
+
+# --- conditions ------------------------------------------------------------------------------
+
+
+def _wait_for(condition, predicate, timeout=None):
+    """``wait_for`` of a condition, or of a proxy of one."""
+    result = predicate()
+    end = None if timeout is None else time.monotonic() + timeout
+    while not result:
+        left = None if end is None else end - time.monotonic()
+        if left is not None and left <= 0:
+            break
+        condition.wait(left)
+        result = predicate()
+    return result
 
 
 # --- for test suites -------------------------------------------------------------------------

@@ -1,30 +1,19 @@
 /* Shared dictionaries: what each operation does, in one process, in threads and in forked ones. */
 #include <check.h>
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <kinfolk.h>
 
 #include "kit/modes.h"
 #include "shm/slot.h"
+#include "store.h"
 
 static kin_dict *dict;
 static size_t blocks_before;
-
-static size_t live_blocks(void)
-{
-    struct kin_arena_stats stats = {.size = sizeof stats};
-    ck_assert_int_eq(kin_arena_stats(&stats), 0);
-    return stats.blocks;
-}
 
 static void setup(void)
 {
@@ -350,21 +339,7 @@ END_TEST
 /* A full arena refuses, and everything that was there is still right. */
 START_TEST(test_quota)
 {
-    static char big[1 << 20];
-    int i = 0, rc;
-    dict = kin_dict_destroy(dict);
-    pid_t pid = fork();
-    if (pid == 0) {
-        /* A family of its own, with little room: by exec, since this one is founded already. */
-        setenv("KINFOLK_ARENA_QUOTA", "8M", 1);
-        execl("/proc/self/exe", "test_dict", "quota", (char *)NULL);
-        _exit(9);
-    }
-    ck_assert_int_eq(waitpid(pid, &rc, 0), pid);
-    ck_assert_int_eq(rc, 0);
-    ck_assert_int_eq(kin_dict_create(NULL, &dict), 0);
-    (void)i;
-    (void)big;
+    run_with_little_room();
 }
 END_TEST
 
@@ -454,47 +429,19 @@ static void check_sum(int64_t expect)
     ck_assert_int_eq(sum, expect);
 }
 
-static void *work_thread(void *arg)
-{
-    work((unsigned)(uintptr_t)arg);
-    return NULL;
-}
-
 START_TEST(test_threads)
 {
-    pthread_t thread[WORKERS];
-    for (uintptr_t i = 0; i < WORKERS; i++) {
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, work_thread, (void *)(i + 1)), 0);
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        pthread_join(thread[i], NULL);
-    }
+    run_on_threads(work, WORKERS);
     check_sum(WORKERS * ROUNDS);
 }
 END_TEST
-
-static pid_t spawn(unsigned seed, bool forever)
-{
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() == parent) {
-            do {
-                work(seed++);
-            } while (forever);
-        }
-        _exit(0);
-    }
-    ck_assert_int_gt(pid, 0);
-    return pid;
-}
 
 START_TEST(test_processes)
 {
     pid_t pid[WORKERS];
     int status;
     for (unsigned i = 0; i < WORKERS; i++) {
-        pid[i] = spawn(i, false);
+        pid[i] = start_worker(work, i, false);
     }
     for (int i = 0; i < WORKERS; i++) {
         ck_assert_int_eq(waitpid(pid[i], &status, 0), pid[i]);
@@ -504,29 +451,15 @@ START_TEST(test_processes)
 }
 END_TEST
 
-/* Kills at random while others work on: nothing hangs, no value is torn, nothing leaks. */
+static void clear(void)
+{
+    ck_assert_int_eq(kin_dict_clear(dict), 0);
+}
+
+/* Nothing hangs, no value is torn, nothing leaks. */
 START_TEST(test_storm)
 {
-    enum { KILLS = 60 };
-    pid_t pid[2];
-    unsigned seed = (unsigned)getpid();
-    printf("storm seed %u\n", seed);
-    for (unsigned i = 0; i < 2; i++) {
-        pid[i] = spawn(seed + i, true);
-    }
-    for (int i = 0; i < KILLS; i++) {
-        work(seed + (unsigned)i * 77); /* some 1500 operations of our own meanwhile */
-        kill(pid[i % 2], SIGKILL);
-        waitpid(pid[i % 2], NULL, 0);
-        if (i % 7 == 0) {
-            ck_assert_int_eq(kin_dict_clear(dict), 0);
-        }
-        pid[i % 2] = spawn(seed + (unsigned)i, true);
-    }
-    for (int i = 0; i < 2; i++) {
-        kill(pid[i], SIGKILL);
-        waitpid(pid[i], NULL, 0);
-    }
+    run_storm(work, clear);
 }
 END_TEST
 

@@ -1,30 +1,18 @@
 /* Shared lists: what each operation does, against a plain array; many at once; kills. */
 #include <check.h>
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <kinfolk.h>
 
 #include "kit/modes.h"
 #include "shm/slot.h"
+#include "store.h"
 
 static kin_list *list;
 static size_t blocks_before;
-
-static size_t live_blocks(void)
-{
-    struct kin_arena_stats stats = {.size = sizeof stats};
-    ck_assert_int_eq(kin_arena_stats(&stats), 0);
-    return stats.blocks;
-}
 
 static void setup(void)
 {
@@ -229,16 +217,7 @@ END_TEST
 /* A full arena refuses, and everything that was there is still right. */
 START_TEST(test_quota)
 {
-    int status;
-    pid_t pid = fork();
-    if (pid == 0) {
-        /* A family of its own, with little room: by exec, since this one is founded already. */
-        setenv("KINFOLK_ARENA_QUOTA", "8M", 1);
-        execl("/proc/self/exe", "test_list", "quota", (char *)NULL);
-        _exit(9);
-    }
-    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-    ck_assert_int_eq(status, 0);
+    run_with_little_room();
 }
 END_TEST
 
@@ -314,75 +293,28 @@ static void work(unsigned seed)
     }
 }
 
-static void *work_thread(void *arg)
-{
-    work((unsigned)(uintptr_t)arg);
-    return NULL;
-}
-
 START_TEST(test_threads)
 {
-    pthread_t thread[WORKERS];
-    for (uintptr_t i = 0; i < WORKERS; i++) {
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, work_thread, (void *)(i + 1)), 0);
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        pthread_join(thread[i], NULL);
-    }
+    run_on_threads(work, WORKERS);
 }
 END_TEST
 
 /* More threads than leases for all of them at once: they take turns. */
 START_TEST(test_many_threads)
 {
-    enum { MANY = 48 };
-    pthread_t thread[MANY];
-    for (uintptr_t i = 0; i < MANY; i++) {
-        ck_assert_int_eq(pthread_create(&thread[i], NULL, work_thread, (void *)(i + 1)), 0);
-    }
-    for (int i = 0; i < MANY; i++) {
-        pthread_join(thread[i], NULL);
-    }
+    run_on_threads(work, 48);
 }
 END_TEST
 
-static pid_t spawn(unsigned seed)
+static void clear(void)
 {
-    pid_t parent = getpid(), pid = fork();
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        while (getppid() == parent) {
-            work(seed++);
-        }
-        _exit(0);
-    }
-    ck_assert_int_gt(pid, 0);
-    return pid;
+    ck_assert_int_eq(kin_list_clear(list), 0);
 }
 
-/* Kills at random while others work on: nothing hangs, no element is torn, nothing leaks. */
+/* Nothing hangs, no element is torn, nothing leaks. */
 START_TEST(test_storm)
 {
-    enum { KILLS = 60 };
-    pid_t pid[2];
-    unsigned seed = (unsigned)getpid();
-    printf("storm seed %u\n", seed);
-    for (unsigned i = 0; i < 2; i++) {
-        pid[i] = spawn(seed + i);
-    }
-    for (int i = 0; i < KILLS; i++) {
-        work(seed + (unsigned)i * 77);
-        kill(pid[i % 2], SIGKILL);
-        waitpid(pid[i % 2], NULL, 0);
-        if (i % 7 == 0) {
-            ck_assert_int_eq(kin_list_clear(list), 0);
-        }
-        pid[i % 2] = spawn(seed + (unsigned)i);
-    }
-    for (int i = 0; i < 2; i++) {
-        kill(pid[i], SIGKILL);
-        waitpid(pid[i], NULL, 0);
-    }
+    run_storm(work, clear);
 }
 END_TEST
 
