@@ -43,9 +43,9 @@ struct job {
     Py_ssize_t count;     /* of the parts */
     Py_ssize_t pending;   /* of these, not done */
     Py_ssize_t first;     /* all parts before this one are done */
-    kin_future **spent;   /* earlier futures of parts: a thread may still be waiting on them */
+    kin_future **spent;   /* earlier futures of parts: a thread may still be using them */
     size_t spent_count;
-    unsigned waiting;     /* threads that wait */
+    unsigned using;       /* threads in a call on a future */
     PyThread_type_lock finished; /* locked until all is done */
     bool done;
 };
@@ -295,9 +295,14 @@ static void send(struct part *part)
         return;
     }
     part->future = future;
+    /* It may be finished, and the job too, before this call has returned: both stay until then. */
+    Py_INCREF(job);
+    job->using++;
     thread = PyEval_SaveThread();
     kin_future_on_ready(future, part_done, part);
     PyEval_RestoreThread(thread);
+    job->using--;
+    Py_DECREF(job);
 }
 
 static void part_done(kin_future *future, void *arg)
@@ -420,7 +425,7 @@ static int wait_a_while(struct job *job, int64_t timeout_ns)
         }
     }
     struct kin__py_block block;
-    job->waiting++;
+    job->using++;
     kin__py_block_begin(&block);
     int rc = 0;
     if (future != NULL) {
@@ -433,7 +438,7 @@ static int wait_a_while(struct job *job, int64_t timeout_ns)
         }
     }
     kin__py_block_end(&block);
-    if (--job->waiting == 0) {
+    if (--job->using == 0) {
         drop_spent(job);
     }
     if (PyErr_CheckSignals() < 0) {

@@ -50,11 +50,12 @@ size_t kin__py_result_plain(PyObject *object, unsigned char at[RESULT_PLAIN_MAX]
 
 PyObject *kin__py_result_value(struct core_state *state, const char *bytes, size_t size)
 {
-    const char *data = bytes + 1;
-    const size_t left = size - 1;
+    const char tag = size == 0 ? '\0' : *bytes;
+    const char *data = size == 0 ? bytes : bytes + 1;
+    const size_t left = size == 0 ? 0 : size - 1;
     long long integer;
     double number;
-    switch (size == 0 ? '\0' : bytes[0]) {
+    switch (tag) {
     case RESULT_PICKLE:
     case RESULT_ERROR:
         return kin__py_loads(state, data, (Py_ssize_t)left);
