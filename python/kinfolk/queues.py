@@ -7,6 +7,7 @@ A subclass that overrides how objects get from ``put`` to the pipe (``_feed``, `
 
 import collections
 import os
+import sys
 import threading
 import time
 import types
@@ -452,7 +453,11 @@ class Queue(_core.Queue):
         """What to do about an object that could not be pickled; may be overridden."""
         import traceback
 
-        traceback.print_exception(type(e), e, e.__traceback__)
+        lines = traceback.format_exception(type(e), e, e.__traceback__)
+        if e.__traceback__ is None:  # raised in C: what helps is where put was called
+            stack = traceback.format_stack(sys._getframe(1))
+            lines[-1:-1] = ["Traceback (most recent call last):\n", *stack]
+        print("".join(lines), end="", file=sys.stderr)
 
     __class_getitem__ = classmethod(types.GenericAlias)
 

@@ -68,6 +68,7 @@ if __name__ == "__main__":
     )
     assert (done.code, done.out) == (0, "True\n"), done.err
     assert "PicklingError" in done.err and done.err.count("Traceback") == 1
+    assert "tasks.put(lambda: 0)" in done.err
 
 
 def test_a_queue_that_is_full_of_memory(script):

@@ -358,3 +358,47 @@ def test_results_of_every_kind_and_size(script):
     )
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("WorkerLostError task 70000:") and done.out.endswith("\nok\n")
+
+
+def test_the_steady_state_runs_no_python_of_ours(script):
+    done = script(
+        """
+        import multiprocessing, os, sys
+
+        OURS = os.path.dirname(multiprocessing.__file__)
+        seen = []
+
+        def record(frame, event, _):
+            if event == "call" and frame.f_code.co_filename.startswith(OURS):
+                seen.append(frame.f_code.co_qualname if sys.version_info >= (3, 11)
+                            else frame.f_code.co_name)
+
+        def task(i):
+            sys.setprofile(record)
+            return list(seen)
+
+        def calls(function, *args):
+            del seen[:]
+            sys.setprofile(record)
+            try:
+                function(*args)
+            finally:
+                sys.setprofile(None)
+            return len(seen)
+
+        if __name__ == "__main__":
+            with multiprocessing.Pool(2) as pool:
+                for chunk in (1, 50):
+                    assert not any(pool.map(task, range(500), chunk)), "in a worker"
+                    # So many for the call, however many its tasks are.
+                    few, many = (calls(pool.map, abs, range(n), chunk) for n in (100, 3000))
+                    assert few == many, (few, many)
+            for kind in ("Queue", "JoinableQueue", "SimpleQueue"):
+                queue = getattr(multiprocessing, kind)()
+                for value in (1, "text", b"x" * 100_000):
+                    assert calls(queue.put, value) == 0, seen
+                    assert calls(queue.get) == 0, seen
+            print("ok")
+        """
+    )
+    assert (done.code, done.out, done.err) == (0, "ok\n", "")

@@ -28,8 +28,11 @@ struct core_state {
     PyObject *worker_init_error;
     PyObject *dumps;             /* pickle.dumps, C */
     PyObject *loads;
+    PyObject *pickler_type;      /* pickle.Pickler, C */
+    PyObject *bytes_io;          /* io.BytesIO, C */
     PyObject *fork;              /* os.fork */
     PyObject *context;           /* the module kinfolk.context, once it is needed */
+    PyObject *own_pickler;       /* kinfolk.reduction.ForkingPickler, likewise */
 };
 
 extern struct PyModuleDef kin__py_module;

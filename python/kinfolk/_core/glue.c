@@ -47,19 +47,72 @@ static bool is_plain(PyObject *object)
            PyBytes_CheckExact(object) || PyFloat_CheckExact(object) || PyBool_Check(object);
 }
 
+/* As kinfolk.reduction.at_prompt. */
+static bool at_prompt(void)
+{
+    PyObject *main_module = PyDict_GetItemString(PyImport_GetModuleDict(), "__main__");
+    PyObject *file = main_module == NULL ? NULL : PyObject_GetAttrString(main_module, "__file__");
+    PyObject *flags = PySys_GetObject("flags");
+    PyObject *interactive = flags == NULL ? NULL : PyObject_GetAttrString(flags, "interactive");
+    bool result = file == NULL || file == Py_None || PySys_GetObject("ps1") != NULL ||
+                  interactive == NULL || PyObject_IsTrue(interactive) != 0 ||
+                  (PyUnicode_Check(file) && PyUnicode_GET_LENGTH(file) > 0 &&
+                   PyUnicode_READ_CHAR(file, 0) == '<');
+    Py_XDECREF(interactive);
+    Py_XDECREF(file);
+    PyErr_Clear();
+    return result;
+}
+
+/* kinfolk.reduction.ForkingPickler.dumps without its Python frames: what it does where nothing is
+ * pickled by value. */
+static PyObject *dumps_registered(struct core_state *state, PyObject *object)
+{
+    PyObject *known = PyObject_GetAttrString(state->own_pickler, "_copyreg_dispatch");
+    PyObject *registered = PyObject_GetAttrString(state->own_pickler, "_extra_reducers");
+    PyObject *table = known == NULL ? NULL : PyDict_Copy(known);
+    PyObject *file = PyObject_CallNoArgs(state->bytes_io);
+    PyObject *pickler = file == NULL ? NULL : PyObject_CallOneArg(state->pickler_type, file);
+    PyObject *pickle = NULL;
+    if (registered != NULL && table != NULL && pickler != NULL &&
+        PyDict_Update(table, registered) == 0 &&
+        PyObject_SetAttrString(pickler, "dispatch_table", table) == 0) {
+        PyObject *none = PyObject_CallMethod(pickler, "dump", "(O)", object);
+        pickle = none == NULL ? NULL : PyObject_CallMethod(file, "getbuffer", NULL);
+        Py_XDECREF(none);
+    }
+    Py_XDECREF(pickler);
+    Py_XDECREF(file);
+    Py_XDECREF(table);
+    Py_XDECREF(registered);
+    Py_XDECREF(known);
+    return pickle;
+}
+
 PyObject *kin__py_dumps(struct core_state *state, PyObject *object)
 {
     if (is_plain(object)) {
         return PyObject_CallOneArg(state->dumps, object);
     }
-    if (state->context == NULL &&
-        (state->context = PyImport_ImportModule("kinfolk.context")) == NULL) {
-        return NULL;
+    if (state->own_pickler == NULL) {
+        PyObject *own = PyImport_ImportModule("kinfolk.reduction");
+        Py_XSETREF(own, own == NULL ? NULL : PyObject_GetAttrString(own, "ForkingPickler"));
+        if (own == NULL || (state->context == NULL &&
+                            (state->context = PyImport_ImportModule("kinfolk.context")) == NULL)) {
+            Py_XDECREF(own);
+            return NULL;
+        }
+        state->own_pickler = own;
     }
     PyObject *reduction = PyObject_GetAttrString(state->context, "reduction");
     PyObject *pickler =
         reduction == NULL ? NULL : PyObject_GetAttrString(reduction, "ForkingPickler");
-    PyObject *pickle = pickler == NULL ? NULL : PyObject_CallMethod(pickler, "dumps", "(O)", object);
+    PyObject *pickle = NULL;
+    if (pickler != NULL) {
+        pickle = pickler == state->own_pickler && !at_prompt()
+                     ? dumps_registered(state, object)
+                     : PyObject_CallMethod(pickler, "dumps", "(O)", object);
+    }
     Py_XDECREF(pickler);
     Py_XDECREF(reduction);
     return pickle;

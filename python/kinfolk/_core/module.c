@@ -115,6 +115,8 @@ static int exec_module(PyObject *module)
     }
     if ((state->dumps = borrow("_pickle", "dumps")) == NULL ||
         (state->loads = borrow("_pickle", "loads")) == NULL ||
+        (state->pickler_type = borrow("_pickle", "Pickler")) == NULL ||
+        (state->bytes_io = borrow("_io", "BytesIO")) == NULL ||
         (state->fork = borrow("os", "fork")) == NULL) {
         return -1;
     }
@@ -158,6 +160,9 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->worker_init_error);
     Py_VISIT(state->dumps);
     Py_VISIT(state->loads);
+    Py_VISIT(state->pickler_type);
+    Py_VISIT(state->bytes_io);
+    Py_VISIT(state->own_pickler);
     Py_VISIT(state->fork);
     return 0;
 }
@@ -179,6 +184,9 @@ static int clear(PyObject *module)
     Py_CLEAR(state->worker_init_error);
     Py_CLEAR(state->dumps);
     Py_CLEAR(state->loads);
+    Py_CLEAR(state->pickler_type);
+    Py_CLEAR(state->bytes_io);
+    Py_CLEAR(state->own_pickler);
     Py_CLEAR(state->fork);
     return 0;
 }
