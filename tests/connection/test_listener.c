@@ -227,15 +227,20 @@ static int bare_connect(const kin_listener *listener)
     return fd;
 }
 
-static kin_listener *impatient_listener(void)
+static kin_listener *keyed_listener(int64_t handshake_timeout_ns)
 {
     struct kin_listener_options options = KIN_LISTENER_OPTIONS_INIT;
     options.authkey = key;
     options.authkey_size = strlen(key);
-    options.handshake_timeout_ns = SECOND / 5;
+    options.handshake_timeout_ns = handshake_timeout_ns;
     kin_listener *listener = NULL;
     ck_assert_int_eq(kin_listener_create(NULL, &options, &listener), 0);
     return listener;
+}
+
+static kin_listener *impatient_listener(void)
+{
+    return keyed_listener(SECOND / 5);
 }
 
 static int drip(void *arg)
@@ -343,12 +348,7 @@ static int connect_only(void *arg)
 /* Whoever dies after whichever byte of the handshake, the other end is told at once. */
 START_TEST(a_handshake_cut_anywhere)
 {
-    struct kin_listener_options options = KIN_LISTENER_OPTIONS_INIT;
-    options.authkey = key;
-    options.authkey_size = strlen(key);
-    options.handshake_timeout_ns = 100 * SECOND;
-    kin_listener *listener = NULL;
-    ck_assert_int_eq(kin_listener_create(NULL, &options, &listener), 0);
+    kin_listener *listener = keyed_listener(100 * SECOND);
     struct wire wire = {listen_at(NULL, 0, NULL), listener, _i, 0};
     int fds = peer_fd_count(), cut = 0, accepted = 0;
     for (int bytes = 0; accepted == 0; bytes++) {

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,14 @@ size_t live_blocks(void)
     struct kin_arena_stats stats = {.size = sizeof stats};
     ck_assert_int_eq(kin_arena_stats(&stats), 0);
     return stats.blocks;
+}
+
+int store_main(int argc, char **argv, kit_suite_fn *suite, int (*little_room)(void))
+{
+    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
+        return little_room();
+    }
+    return kit_check_main(argc, argv, &suite, 1);
 }
 
 void run_with_little_room(void)

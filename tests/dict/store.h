@@ -7,10 +7,15 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "kit/modes.h"
+
 /* Blocks in use of the family's arena. */
 size_t live_blocks(void);
 
-/* Runs this program again as `PROGRAM quota` in a family of its own with room for 8 MiB; fails the
+/* Main of a test program: its suite, or in run_with_little_room `little_room`. */
+int store_main(int argc, char **argv, kit_suite_fn *suite, int (*little_room)(void));
+
+/* Runs `little_room` in this program anew and a family of its own with room for 8 MiB; fails the
  * test unless it returns 0. */
 void run_with_little_room(void);
 

@@ -8,7 +8,6 @@
 
 #include <kinfolk.h>
 
-#include "kit/modes.h"
 #include "shm/slot.h"
 #include "store.h"
 
@@ -492,8 +491,5 @@ static Suite *dict_suite(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
-        return quota_main();
-    }
-    return kit_check_main(argc, argv, (kit_suite_fn *const[]){dict_suite}, 1);
+    return store_main(argc, argv, dict_suite, quota_main);
 }

@@ -7,7 +7,6 @@
 
 #include <kinfolk.h>
 
-#include "kit/modes.h"
 #include "shm/slot.h"
 #include "store.h"
 
@@ -343,8 +342,5 @@ static Suite *list_suite(void)
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "quota") == 0) {
-        return quota_main();
-    }
-    return kit_check_main(argc, argv, (kit_suite_fn *const[]){list_suite}, 1);
+    return store_main(argc, argv, list_suite, quota_main);
 }

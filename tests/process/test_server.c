@@ -120,13 +120,7 @@ START_TEST(killed_at_any_moment)
     int lost = 0;
     for (int i = 0; i < STARTS; i++) {
         struct entry entry = {record, i};
-        struct kin_process_options options = KIN_PROCESS_OPTIONS_INIT;
-        options.method = KIN_START_FORKSERVER;
-        options.target = take_note;
-        options.arg = &entry;
-        options.arg_size = sizeof entry;
-        kin_process *p = NULL;
-        ok(kin_process_start(&options, &p));
+        kin_process *p = start(KIN_START_FORKSERVER, take_note, &entry, sizeof entry);
         int exitcode = 99, rc = kin_process_join(p, 10 * SECOND, &exitcode);
         if (rc == 0 && exitcode == 3) {
             ck_assert_int_eq(record->ran[i], 1);
