@@ -7,9 +7,9 @@ import io
 import pickle
 import socket
 import struct
-import sys
 from abc import ABCMeta
 
+from kinfolk import _core
 
 __all__ = ["ForkingPickler", "dump", "register", "recv_handle", "send_handle"]
 
@@ -54,13 +54,6 @@ def dump(obj, file, protocol=None):
 
 # --- what was typed at a prompt ---------------------------------------------------------------
 
-
-def at_prompt():
-    """Whether ``__main__`` has what no file has that another process could import."""
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    return path is None or path[:1] == "<" or hasattr(sys, "ps1") or bool(sys.flags.interactive)
-
-
 _by_value = {}
 
 
@@ -70,7 +63,7 @@ def _pickler(cls):
     Functions and classes of a ``__main__`` that has no file are pickled by value, by cloudpickle where
     that is installed; without it, only children that are forked later know them.
     """
-    if not at_prompt():
+    if not _core.at_prompt():
         return cls
     found = _by_value.get(cls)
     if found is None:
@@ -91,7 +84,7 @@ def _pickler(cls):
 
 def explain(error):
     """Add to an ``AttributeError`` of unpickling why a child does not find what was typed."""
-    if at_prompt() and "on <module '__main__'" in str(error) and error.args:
+    if _core.at_prompt() and "on <module '__main__'" in str(error) and error.args:
         error.args = (
             f"{error.args[0]}: functions and classes that are typed at a prompt are known to "
             "children that are forked later; for others, install the package cloudpickle, or "

@@ -51,6 +51,9 @@ static inline struct core_state *kin__py_state_at(PyObject *self)
  * that what is registered there counts. NULL with the exception of the pickling. */
 PyObject *kin__py_dumps(struct core_state *state, PyObject *object);
 
+/* at_prompt() -> bool */
+PyObject *kin__py_at_prompt(PyObject *module, PyObject *unused);
+
 /* Sets the Python exception for a negative code of the library; returns NULL. `what` names the
  * call that failed. If a Python exception is already set (by a signal handler), keeps that. */
 void *kin__py_error(struct core_state *state, int rc, const char *what);

@@ -47,7 +47,7 @@ static bool is_plain(PyObject *object)
            PyBytes_CheckExact(object) || PyFloat_CheckExact(object) || PyBool_Check(object);
 }
 
-/* As kinfolk.reduction.at_prompt. */
+/* Whether __main__ has what no file has that another process could import. */
 static bool at_prompt(void)
 {
     PyObject *main_module = PyDict_GetItemString(PyImport_GetModuleDict(), "__main__");
@@ -62,6 +62,13 @@ static bool at_prompt(void)
     Py_XDECREF(file);
     PyErr_Clear();
     return result;
+}
+
+PyObject *kin__py_at_prompt(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyBool_FromLong(at_prompt());
 }
 
 /* kinfolk.reduction.ForkingPickler.dumps without its Python frames: what it does where nothing is

@@ -51,6 +51,8 @@ static PyMethodDef functions[] = {
      "parent_sentinel() -> int\n\nA pidfd of the process that started this one."},
     {"wait_for_parent", kin__py_wait_for_parent, METH_O,
      "wait_for_parent(timeout) -> bool\n\nWhether the parent has ended, waiting so many seconds."},
+    {"at_prompt", kin__py_at_prompt, METH_NOARGS,
+     "at_prompt() -> bool: whether __main__ has what no file has that others could import"},
     {"wait", kin__py_wait, METH_VARARGS,
      "wait(objects, timeout) -> list\n\nThose objects, of at least one, that are ready."},
     {NULL, NULL, 0, NULL},
