@@ -6,46 +6,47 @@
 
 #include <string.h>
 
-static size_t put(unsigned char *at, char tag, const void *bytes, size_t size)
+char kin__py_result_plain(PyObject *object, char at[RESULT_PLAIN_MAX], size_t *ret_size)
 {
-    at[0] = (unsigned char)tag;
-    memcpy(at + 1, bytes, size);
-    return 1 + size;
-}
-
-size_t kin__py_result_plain(PyObject *object, unsigned char at[RESULT_PLAIN_MAX])
-{
+    Py_ssize_t size = 0;
+    const char *bytes = NULL;
+    char tag = '\0';
+    long long integer;
+    double number;
+    int beyond;
     if (object == Py_None) {
-        return put(at, RESULT_NONE, "", 0);
-    }
-    if (PyBool_Check(object)) {
-        return put(at, object == Py_True ? RESULT_TRUE : RESULT_FALSE, "", 0);
-    }
-    if (PyLong_CheckExact(object)) {
-        int beyond;
-        long long value = PyLong_AsLongLongAndOverflow(object, &beyond);
-        return beyond != 0 ? 0 : put(at, RESULT_INT, &value, sizeof value);
-    }
-    if (PyFloat_CheckExact(object)) {
-        double value = PyFloat_AS_DOUBLE(object);
-        return put(at, RESULT_FLOAT, &value, sizeof value);
-    }
-    if (PyBytes_CheckExact(object)) {
-        size_t size = (size_t)PyBytes_GET_SIZE(object);
-        return size >= RESULT_PLAIN_MAX
-                   ? 0
-                   : put(at, RESULT_BYTES, PyBytes_AS_STRING(object), size);
-    }
-    if (PyUnicode_CheckExact(object) && PyUnicode_GET_LENGTH(object) < RESULT_PLAIN_MAX) {
-        Py_ssize_t size;
-        const char *text = PyUnicode_AsUTF8AndSize(object, &size);
-        if (text == NULL) {
+        tag = RESULT_NONE;
+    } else if (PyBool_Check(object)) {
+        tag = object == Py_True ? RESULT_TRUE : RESULT_FALSE;
+    } else if (PyLong_CheckExact(object)) {
+        integer = PyLong_AsLongLongAndOverflow(object, &beyond);
+        tag = beyond != 0 ? '\0' : RESULT_INT;
+        bytes = (const char *)&integer;
+        size = sizeof integer;
+    } else if (PyFloat_CheckExact(object)) {
+        number = PyFloat_AS_DOUBLE(object);
+        tag = RESULT_FLOAT;
+        bytes = (const char *)&number;
+        size = sizeof number;
+    } else if (PyBytes_CheckExact(object)) {
+        tag = RESULT_BYTES;
+        bytes = PyBytes_AS_STRING(object);
+        size = PyBytes_GET_SIZE(object);
+    } else if (PyUnicode_CheckExact(object) && PyUnicode_GET_LENGTH(object) <= RESULT_PLAIN_MAX) {
+        bytes = PyUnicode_AsUTF8AndSize(object, &size);
+        tag = bytes == NULL ? '\0' : RESULT_TEXT;
+        if (bytes == NULL) {
             PyErr_Clear(); /* half a surrogate pair: pickle knows what to do */
-            return 0;
         }
-        return size >= RESULT_PLAIN_MAX ? 0 : put(at, RESULT_TEXT, text, (size_t)size);
     }
-    return 0;
+    if (tag == '\0' || size > RESULT_PLAIN_MAX) {
+        return '\0';
+    }
+    if (size > 0) {
+        memcpy(at, bytes, (size_t)size);
+    }
+    *ret_size = (size_t)size;
+    return tag;
 }
 
 PyObject *kin__py_result_value(struct core_state *state, const char *bytes, size_t size)

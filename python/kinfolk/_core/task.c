@@ -138,11 +138,10 @@ struct output {
     kin_reply *reply;
 };
 
-/* The bytes, with a tag in front of them unless that is 0. 1: stored, go on; 0: it is the reply,
- * which ends the task; negative: neither. */
+/* 1: stored, go on; 0: it is the reply, which ends the task; negative: neither. */
 static int store(struct output *output, char tag, const void *bytes, size_t byte_count)
 {
-    const size_t tag_size = tag != 0, size = tag_size + byte_count;
+    size_t size = 1 + byte_count;
     size_t whole = sizeof(struct entry) + ((size + 3) & ~(size_t)3);
     int rc = 1;
     void *at;
@@ -156,8 +155,8 @@ static int store(struct output *output, char tag, const void *bytes, size_t byte
         rc = kin_reply_reserve(output->reply, size, &at);
     }
     if (rc >= 0) {
-        memcpy(at, &tag, tag_size);
-        memcpy((char *)at + tag_size, bytes, byte_count);
+        ((char *)at)[0] = tag;
+        memcpy((char *)at + 1, bytes, byte_count);
     }
     if (rc > 0) {
         atomic_fetch_add_explicit(&output->area->done, 1, memory_order_release);
@@ -189,9 +188,10 @@ static int store_pickled(struct output *output, PyObject *result)
 static int run_item(struct output *output, uint32_t style, PyObject *function, PyObject *item)
 {
     PyObject *result = item == NULL ? NULL : call(style, function, item);
-    unsigned char plain[RESULT_PLAIN_MAX];
-    size_t size = result == NULL ? 0 : kin__py_result_plain(result, plain);
-    int rc = size > 0 ? store(output, 0, plain, size) : store_pickled(output, result);
+    char plain[RESULT_PLAIN_MAX];
+    size_t size;
+    char tag = result == NULL ? '\0' : kin__py_result_plain(result, plain, &size);
+    int rc = tag != '\0' ? store(output, tag, plain, size) : store_pickled(output, result);
     Py_XDECREF(result);
     return rc;
 }

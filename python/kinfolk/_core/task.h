@@ -52,10 +52,11 @@ enum result_tag {
     RESULT_BYTES = 'b',
     RESULT_TEXT = 'u',  /* UTF-8 */
 };
-#define RESULT_PLAIN_MAX 128 /* bytes, with the tag: more are left to pickle */
+#define RESULT_PLAIN_MAX 127 /* bytes without the tag: more are left to pickle */
 
-/* Writes an object that needs no pickle; returns how many bytes, or 0 for any other. */
-size_t kin__py_result_plain(PyObject *object, unsigned char at[RESULT_PLAIN_MAX]);
+/* Writes an object that needs no pickle, and the number of bytes; returns its tag, or '\0' for any
+ * other. */
+char kin__py_result_plain(PyObject *object, char at[RESULT_PLAIN_MAX], size_t *ret_size);
 
 /* The value (of RESULT_ERROR the pair); NULL with the exception for the caller of the pool. */
 PyObject *kin__py_result_value(struct core_state *state, const char *bytes, size_t size);
